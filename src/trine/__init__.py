@@ -1,0 +1,1 @@
+"""Trine keeps machine-learning systems true."""

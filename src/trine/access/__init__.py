@@ -1,0 +1,1 @@
+"""Principals, roles, tokens, policies and approvals."""

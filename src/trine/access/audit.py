@@ -1,0 +1,1 @@
+"""The door's part on the event log and the lineage graph."""

