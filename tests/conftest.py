@@ -109,7 +109,9 @@ def running_server(ws: Workspace) -> Iterator[str]:
 
     from trine.server.app import create_app
 
-    config = uvicorn.Config(create_app(ws), host="127.0.0.1", port=0, log_level="warning", lifespan="on", ws="none")
+    config = uvicorn.Config(
+        create_app(ws), host="127.0.0.1", port=0, log_level="warning", lifespan="on", ws="none"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

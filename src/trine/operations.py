@@ -29,7 +29,18 @@ from trine.ledger.tables import idempotency
 from trine.types import Done, Limit, Name, Page, Secret
 from trine.workspace import Scope, Transaction, Workspace, transaction
 
-__all__ = ["REGISTRY", "Done", "Limit", "Name", "Operation", "Page", "operation", "page_of", "page_start", "perform"]
+__all__ = [
+    "REGISTRY",
+    "Done",
+    "Limit",
+    "Name",
+    "Operation",
+    "Page",
+    "operation",
+    "page_of",
+    "page_start",
+    "perform",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -93,16 +104,22 @@ class Operation:
         known = self.arguments.__struct_fields__
         for name in values:
             if name not in known:
-                raise InvalidInput(f'{self.name} has no argument "{name}".{nearest(name, known)}', argument=name)
+                raise InvalidInput(
+                    f'{self.name} has no argument "{name}".{nearest(name, known)}', argument=name
+                )
         try:
             return msgspec.convert(values, self.arguments, strict=strict, dec_hook=_decode_secret)
         except msgspec.ValidationError as error:
             message, _, where = str(error).partition(" - at `$")
             where = where.rstrip("`").lstrip(".")
             if found := re.search(r"missing required field `(\w+)`", message):
-                raise InvalidInput(f'{self.name} needs the argument "{found[1]}".', argument=found[1]) from error
+                raise InvalidInput(
+                    f'{self.name} needs the argument "{found[1]}".', argument=found[1]
+                ) from error
             shown = f' for "{where}"' if where else ""
-            raise InvalidInput(f"{self.name}: wrong value{shown}: {message[:1].lower()}{message[1:]}.", argument=where) from error
+            raise InvalidInput(
+                f"{self.name}: wrong value{shown}: {message[:1].lower()}{message[1:]}.", argument=where
+            ) from error
 
     def public(self, arguments: msgspec.Struct) -> dict[str, Any]:
         """The arguments as plain JSON-able values, secrets masked: what events and approvals hold."""
@@ -116,7 +133,11 @@ class Operation:
 
 
 def _default(value: Any) -> Any:
-    return msgspec.field(default_factory=lambda: type(value)(value)) if isinstance(value, (list, dict, set)) else value
+    return (
+        msgspec.field(default_factory=lambda: type(value)(value))
+        if isinstance(value, (list, dict, set))
+        else value
+    )
 
 
 def _decode_secret(kind: type, value: Any) -> Any:
@@ -172,7 +193,9 @@ def perform(
     outer = ws.transaction
     if outer is not None:
         if one.changes and not outer.writes:
-            raise Failure(f"{one.name} changes the workspace, and was called inside an operation that only reads.")
+            raise Failure(
+                f"{one.name} changes the workspace, and was called inside an operation that only reads."
+            )
         return _enter(one, ws, outer, arguments)
     try:
         with transaction(ws, write=one.changes, request_id=request_id) as tx:
@@ -210,7 +233,12 @@ def _enter(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.St
 
 
 def _write_event(
-    one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Struct, public: dict[str, Any], outcome: str
+    one: Operation,
+    ws: Workspace,
+    tx: Transaction,
+    arguments: msgspec.Struct,
+    public: dict[str, Any],
+    outcome: str,
 ) -> None:
     scope = tx.scope
     if scope.edges:
@@ -251,7 +279,9 @@ def _once(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Str
     row = tx.first(select(idempotency).where(idempotency.c.actor == actor, idempotency.c.key == key))
     if row is not None:
         if row.arguments != bound:
-            raise Conflict(f'Idempotency key "{key}" was used for another call of {row.operation}. Use a new key.')
+            raise Conflict(
+                f'Idempotency key "{key}" was used for another call of {row.operation}. Use a new key.'
+            )
         return msgspec.json.decode(row.result, type=one.result)
     result = _enter(one, ws, tx, arguments)
     tx.execute(
@@ -267,13 +297,17 @@ def _once(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Str
     return result
 
 
-def _log_refusal(one: Operation, ws: Workspace, arguments: msgspec.Struct, error: Refused, request_id: str) -> None:
+def _log_refusal(
+    one: Operation, ws: Workspace, arguments: msgspec.Struct, error: Refused, request_id: str
+) -> None:
     with transaction(ws, write=True, request_id=request_id) as tx:
         tx.note(refused=error.message)
         _write_event(one, ws, tx, arguments, one.public(arguments), "refused")
 
 
-def _file_request(one: Operation, ws: Workspace, arguments: msgspec.Struct, hold: Hold, request_id: str) -> ApprovalRequired:
+def _file_request(
+    one: Operation, ws: Workspace, arguments: msgspec.Struct, hold: Hold, request_id: str
+) -> ApprovalRequired:
     with transaction(ws, write=True, request_id=request_id) as tx:
         about = one.object_of(arguments)
         identity, new = file_request(tx.connection, hold, ws.project, about, ws.principal.name, tx.now_us)
@@ -295,7 +329,9 @@ def page_start(token: str, *, fields: type[R]) -> R | None:
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(token.encode()), type=fields)
     except (ValueError, msgspec.DecodeError):
-        raise InvalidInput("That page token is not one Trine gave out. Start again without a page token.") from None
+        raise InvalidInput(
+            "That page token is not one Trine gave out. Start again without a page token."
+        ) from None
 
 
 def page_of(items: list[R], limit: int, key: Callable[[R], Any]) -> Page[R]:

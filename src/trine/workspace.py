@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from trine.remote import Remote
     from trine.storage import Store
 
-__all__ = ["Transaction", "Workspace", "connect", "current_workspace", "init", "record_use", "recording_uses", "using"]
+__all__ = [
+    "Transaction",
+    "Workspace",
+    "connect",
+    "current_workspace",
+    "init",
+    "record_use",
+    "recording_uses",
+    "using",
+]
 
 
 class Transaction:
@@ -84,9 +93,13 @@ class Scope:
         self.edges: list[Any] = []
 
 
-_transaction: contextvars.ContextVar[Transaction | None] = contextvars.ContextVar("trine_transaction", default=None)
+_transaction: contextvars.ContextVar[Transaction | None] = contextvars.ContextVar(
+    "trine_transaction", default=None
+)
 _workspace: contextvars.ContextVar[Workspace | None] = contextvars.ContextVar("trine_workspace", default=None)
-_uses: contextvars.ContextVar[tuple[Callable[[str], None], ...]] = contextvars.ContextVar("trine_uses", default=())
+_uses: contextvars.ContextVar[tuple[Callable[[str], None], ...]] = contextvars.ContextVar(
+    "trine_uses", default=()
+)
 
 
 class Workspace:
@@ -122,7 +135,9 @@ class Workspace:
     def ledger(self) -> Ledger:
         """The metadata database; operations alone use it, and never with a remote workspace."""
         if self._ledger is None:
-            raise InvalidInput(f"{self.location} is a remote workspace: its database is reached through operations only.")
+            raise InvalidInput(
+                f"{self.location} is a remote workspace: its database is reached through operations only."
+            )
         return self._ledger
 
     @property
@@ -136,7 +151,9 @@ class Workspace:
         """The open transaction; only inside an operation."""
         open_ = self.transaction
         if open_ is None:
-            raise InvalidInput("There is no open operation here: only an operation's body may use the transaction.")
+            raise InvalidInput(
+                "There is no open operation here: only an operation's body may use the transaction."
+            )
         return open_
 
     @property
@@ -303,7 +320,13 @@ def _connect_local(place: str, found: settings.Settings, *, create: bool) -> Wor
         with ledger.transaction(write=False) as connection:
             principal = by_token(connection, found["token"], now_us())
     return Workspace(
-        location=place, project=found["project"], principal=principal, spool=spool, ledger=ledger, store=store, root=root
+        location=place,
+        project=found["project"],
+        principal=principal,
+        spool=spool,
+        ledger=ledger,
+        store=store,
+        root=root,
     )
 
 
@@ -317,10 +340,14 @@ def _store_location(ledger: Ledger, asked: str, root: Path | None) -> str:
     with ledger.transaction(write=False) as connection:
         known = connection.execute(select(about.c.value).where(about.c.key == "store")).scalar()
     if known and asked and known != asked:
-        raise InvalidInput(f"This workspace keeps its objects in {known}; it cannot be opened with store {asked}.")
+        raise InvalidInput(
+            f"This workspace keeps its objects in {known}; it cannot be opened with store {asked}."
+        )
     place = known or asked
     if not place and root is None:
-        raise InvalidInput("A database workspace needs a place for its objects, once: store='s3://bucket/prefix' or a folder.")
+        raise InvalidInput(
+            "A database workspace needs a place for its objects, once: store='s3://bucket/prefix' or a folder."
+        )
     if not known and asked:
         if "://" not in asked:
             place = str(Path(asked).expanduser().resolve())

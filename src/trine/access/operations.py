@@ -101,7 +101,9 @@ def list_principals(ws: Workspace, *, limit: Limit = 100, page: str = "") -> Pag
         query = query.where(principal.c.name > start)
     rows = ws.tx.all(query)
     found = [
-        PrincipalInfo(r.name, r.disabled, sorted(roles_of(ws.tx.connection, r.name, ws.project)), r.created_us)
+        PrincipalInfo(
+            r.name, r.disabled, sorted(roles_of(ws.tx.connection, r.name, ws.project)), r.created_us
+        )
         for r in rows
     ]
     return page_of(found, limit, lambda one: one.name)
@@ -218,7 +220,9 @@ def revoke_token(ws: Workspace, *, id: str) -> Done:
     row = ws.tx.first(select(token).where(token.c.id == id))
     if row is None:
         raise NotFound(f'No token "{id}". See: trine access token ls')
-    ws.tx.execute(update(token).where(token.c.id == id, token.c.revoked_us.is_(None)).values(revoked_us=ws.tx.now_us))
+    ws.tx.execute(
+        update(token).where(token.c.id == id, token.c.revoked_us.is_(None)).values(revoked_us=ws.tx.now_us)
+    )
     ws.tx.touch(f"token:{id}", before="valid", after="revoked")
     return Done(f"token:{id}", row.revoked_us is None)
 
@@ -268,7 +272,9 @@ def create_first_admin(ws: Workspace, *, secret: str, name: str, password: str) 
     with ws.ledger.transaction(write=True) as connection:
         kept = connection.execute(select(about.c.value).where(about.c.key == "bootstrap")).scalar()
         if not kept or kept != hash_secret(secret):
-            raise Unauthenticated("The one-time secret is not valid or was used. Restart the server to print a new one.")
+            raise Unauthenticated(
+                "The one-time secret is not valid or was used. Restart the server to print a new one."
+            )
         connection.execute(delete(about).where(about.c.key == "bootstrap"))
     first = ws.acting_as(Principal("service:bootstrap", local=True), on_behalf_of=name)
     create_principal(first, name=name, password=Secret(password))
@@ -345,7 +351,10 @@ def set_policy(
 def list_policies(ws: Workspace) -> list[Policy]:
     """The approval policies of this project."""
     rows = ws.tx.all(select(policy).where(policy.c.project == ws.project).order_by(policy.c.name))
-    return [Policy(r.name, r.operation, msgspec.json.decode(r.when_arguments), r.approvals, r.expires_s) for r in rows]
+    return [
+        Policy(r.name, r.operation, msgspec.json.decode(r.when_arguments), r.approvals, r.expires_s)
+        for r in rows
+    ]
 
 
 @operation("DELETE /policies/{name}", allows="access.manage")
@@ -361,7 +370,12 @@ def delete_policy(ws: Workspace, *, name: str) -> Done:
 @operation("GET /approvals", allows="access.read")
 def list_approvals(ws: Workspace, *, state: str = "", limit: Limit = 100, page: str = "") -> Page[Approval]:
     """Requests for approval, newest first; `state` pending, approved, rejected, used, void or expired."""
-    query = select(approval).where(approval.c.project == ws.project).order_by(approval.c.id.desc()).limit(limit + 1)
+    query = (
+        select(approval)
+        .where(approval.c.project == ws.project)
+        .order_by(approval.c.id.desc())
+        .limit(limit + 1)
+    )
     if state:
         query = query.where(approval.c.state == state)
     if start := page_start(page, fields=str):
@@ -405,12 +419,17 @@ def _decide(ws: Workspace, id: str, decision: str, reason: str) -> Approval:
     if decision == "approved":
         _check_state(ws, found)
     deciders = [*found.decided_by, who]
-    state = "rejected" if decision == "rejected" else "approved" if len(deciders) >= found.needed else "pending"
+    state = (
+        "rejected" if decision == "rejected" else "approved" if len(deciders) >= found.needed else "pending"
+    )
     tx.execute(
         update(approval)
         .where(approval.c.id == id)
         .values(
-            state=state, decided_by=msgspec.json.encode(deciders).decode(), decided_us=tx.now_us, reason=reason
+            state=state,
+            decided_by=msgspec.json.encode(deciders).decode(),
+            decided_us=tx.now_us,
+            reason=reason,
         )
     )
     tx.touch(f"approval:{id}", before=found.state, after=state)

@@ -46,7 +46,12 @@ policy = Table(
     Column("project", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("operation", Text, nullable=False, comment="name or pattern with *"),
-    Column("when_arguments", Text, nullable=False, comment="JSON object: arguments that must be equal for it to hold"),
+    Column(
+        "when_arguments",
+        Text,
+        nullable=False,
+        comment="JSON object: arguments that must be equal for it to hold",
+    ),
     Column("approvals", Integer, nullable=False),
     Column("expires_s", BigInteger, nullable=False),
     Column("created_us", BigInteger, nullable=False),

@@ -32,7 +32,9 @@ class Sqlite:
     name = "sqlite"
 
     def engine(self, url: str) -> Engine:
-        engine = sa.create_engine(url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000})
+        engine = sa.create_engine(
+            url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000}
+        )
 
         @sa.event.listens_for(engine, "connect")
         def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
@@ -57,7 +59,9 @@ class Sqlite:
         pass  # BEGIN IMMEDIATE took the write lock already
 
     def version(self, connection: Connection) -> str:
-        found = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").first()
+        found = connection.exec_driver_sql(
+            "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+        ).first()
         if found is None:
             return ""
         return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() or ""
@@ -88,4 +92,6 @@ def of(url: str) -> Backend:
         return Sqlite()
     if url.startswith(("postgresql:", "postgres:", "postgresql+psycopg:")):
         return Postgres()
-    raise InvalidInput(f'"{url.split(":")[0]}:" is no database Trine knows; use sqlite:///FILE or postgresql://…')
+    raise InvalidInput(
+        f'"{url.split(":")[0]}:" is no database Trine knows; use sqlite:///FILE or postgresql://…'
+    )

@@ -84,7 +84,9 @@ class Ledger:
         text = str(error.orig)
         shown = sa.make_url(self.url).render_as_string(hide_password=True)
         if "full" in text or "No space" in text:
-            return NoSpace(f"The disk of {shown} is full; nothing was changed. Free some space and try again.")
+            return NoSpace(
+                f"The disk of {shown} is full; nothing was changed. Free some space and try again."
+            )
         if "I/O" in text and self.backend.name == "sqlite":
             return NoSpace(f"Writing {shown} failed ({text}); nothing was changed. Is the disk full?")
         return Unavailable(f"The database {shown} does not answer: {text.strip().splitlines()[0]}")

@@ -78,7 +78,9 @@ def append_event(connection: Connection, **values: Any) -> Event:
 
 def to_event(row: Row[Any]) -> Event:
     return Event(
-        body=msgspec.json.decode(row.body), hash=row.hash, **{name: getattr(row, name) for name in FIELDS[:-1]}
+        body=msgspec.json.decode(row.body),
+        hash=row.hash,
+        **{name: getattr(row, name) for name in FIELDS[:-1]},
     )
 
 
@@ -126,12 +128,19 @@ def verify_rows(rows: Iterator[dict[str, Any]], kept: Checkpoint | None = None) 
         if row["seq"] != expected:
             return bad(expected, f"entry {expected} is missing; entry {row['seq']} follows entry {count}")
         if row["prev"] != prev:
-            return bad(expected, f"entry {expected} does not follow entry {count}: it was inserted, moved or re-written")
+            return bad(
+                expected,
+                f"entry {expected} does not follow entry {count}: it was inserted, moved or re-written",
+            )
         if row["hash"] != _hash(prev, row):
             return bad(expected, f"entry {expected} was edited: its content does not match its hash")
         prev, count = row["hash"], expected
         if kept and kept.seq == expected and kept.hash != prev:
-            return bad(expected, f"entry {expected} is not the one of the checkpoint: the chain was re-written")
+            return bad(
+                expected, f"entry {expected} is not the one of the checkpoint: the chain was re-written"
+            )
     if kept and kept.seq > count:
-        return bad(count + 1, f"the log ends at entry {count}, the checkpoint has {kept.seq}: entries were cut off")
+        return bad(
+            count + 1, f"the log ends at entry {count}, the checkpoint has {kept.seq}: entries were cut off"
+        )
     return ChainReport(True, count, prev)

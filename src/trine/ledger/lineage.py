@@ -104,9 +104,13 @@ def walk(
     if not known:
         head = start.partition("@")[0]
         like = connection.execute(
-            select(node.c.ref).where(node.c.project == project, node.c.ref.startswith(head, autoescape=True)).limit(50)
+            select(node.c.ref)
+            .where(node.c.project == project, node.c.ref.startswith(head, autoescape=True))
+            .limit(50)
         ).scalars()
-        raise NotFound(f'No node "{start}" in the lineage graph.{nearest(start, like)} Nodes are kind:name@version.')
+        raise NotFound(
+            f'No node "{start}" in the lineage graph.{nearest(start, like)} Nodes are kind:name@version.'
+        )
     frontier = [known[start]]
     seen: dict[int, None] = {frontier[0]: None}
     found: list[tuple[int, int, str]] = []
@@ -142,7 +146,10 @@ def _names(connection: Connection, ids: list[int]) -> dict[int, str]:
     names: dict[int, str] = {}
     for start in range(0, len(ids), _BATCH):
         listed = ",".join(map(str, ids[start : start + _BATCH]))
-        names.update(tuple(row) for row in connection.exec_driver_sql(f"SELECT id, ref FROM node WHERE id IN ({listed})"))
+        names.update(
+            tuple(row)
+            for row in connection.exec_driver_sql(f"SELECT id, ref FROM node WHERE id IN ({listed})")
+        )
     return names
 
 

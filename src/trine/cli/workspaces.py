@@ -1,0 +1,63 @@
+"""`trine init`, `trine config`, `trine completion`."""
+
+from __future__ import annotations
+
+import click
+
+from trine.cli.shell import argument, command, echo, group, option, show, single
+
+
+@single("init")
+@argument("folder", default=".")
+@option("--store", help="Where objects live: a folder or s3://bucket/prefix (default: in the workspace).")
+@command(example="trine init\ntrine init my-project", workspace=False)
+def init(folder: str, store: str | None) -> None:
+    """Make a workspace in FOLDER (default: here), or say that there is one."""
+    from pathlib import Path
+
+    from trine.workspace import init as make
+
+    there = (Path(folder) / ".trine" / "ledger.db").exists()
+    with make(folder, store=store) as ws:
+        location = str(ws.root)
+    verb = "There is a workspace" if there else "Made a workspace"
+    show(
+        {"workspace": location, "created": not there},
+        text=f'{verb} in {location}\nNext: trine data add PATH --name NAME -m "first version"',
+    )
+
+
+@group()
+def config() -> None:
+    """Settings: defaults < .trine/config.toml < [tool.trine] in pyproject.toml < TRINE_* < arguments."""
+
+
+@config.command("show")
+@command(example="trine config show", workspace=False)
+def config_show() -> None:
+    """Every setting, its value, and the place that set it."""
+    from trine.settings import resolve
+
+    entries = [{"name": one.name, "value": one.shown, "source": one.source} for one in resolve()]
+    show(
+        entries,
+        table=[
+            ("setting", lambda e: e["name"]),
+            ("value", lambda e: e["value"] or "–"),
+            ("from", lambda e: e["source"]),
+        ],
+    )
+
+
+@single("completion")
+@argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@command(example='eval "$(trine completion bash)"', workspace=False)
+def completion(shell: str) -> None:
+    """Print the completion script for SHELL."""
+    from click.shell_completion import get_completion_class
+
+    from trine.cli import main
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    echo(kind(main, {}, "trine", "_TRINE_COMPLETE").source())
