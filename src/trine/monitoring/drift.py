@@ -1,0 +1,254 @@
+"""Drift of a window against a reference, column by column, with a false-alarm rate that holds for the whole table.
+
+Numbers are compared by Kolmogorov-Smirnov, categories by a two-sample chi-square with rare levels pooled, missing
+values, values never seen before and values outside the known range by tests of their own. Sample sizes are effective
+ones: rows that follow each other in time repeat themselves (`dependence`). All tests of the table are corrected
+together (`correction`), and a column has moved only when a test is significant *and* its effect is not small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from trine.monitoring.correction import Correction, q_values
+from trine.monitoring.dependence import sure_size
+from trine.monitoring.reference import Reference, ReferenceColumn, kind_of
+from trine.monitoring.significance import (
+    chi_square,
+    detectable_distance,
+    kolmogorov_smirnov,
+    never_before,
+    two_shares,
+)
+from trine.monitoring.verdicts import ColumnState, ColumnVerdict, Test
+from trine.monitoring.window import Sample, sample_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
+    """When a column has moved. `false_alarm_rate` holds for the whole table and all its tests of one window together;
+    the others are the smallest effects worth telling; `least_rows` is the smallest effective sample that is judged."""
+
+    false_alarm_rate: float = 0.02
+    correction: Correction = "benjamini-hochberg"
+    distance: float = 0.03
+    variation: float = 0.04
+    missing_share: float = 0.02
+    unseen_share: float = 0.001
+    range_share: float = 0.001
+    least_rows: int = 20
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A test that waits for the table's correction."""
+
+    name: str
+    method: str
+    effect: float
+    at_least: float
+    p: float
+    statistic: float | None = None
+
+
+def compare(
+    reference: Reference,
+    window: pl.DataFrame,
+    *,
+    columns: Sequence[str] = (),
+    thresholds: Thresholds | None = None,
+) -> tuple[ColumnVerdict, ...]:
+    """Judge each column that both sides have, farthest moved first; rows of `window` are in time order.
+
+    Without `columns`, all are compared that can be, except times, which always move on. Columns that only one side
+    has, or whose type changed, are `quality.schema_findings`' business and are left out here.
+    """
+    limits = thresholds or Thresholds()
+    names = [name for name in (columns or window.columns) if _comparable(reference, window, name, asked=bool(columns))]
+    samples = [sample_of(window.get_column(name), reference[name].kind) for name in names]
+    sides = list(zip([reference[name] for name in names], samples, strict=True))
+    trials: list[list[_Trial]] = [_missing(one, sample, limits) for one, sample in sides]
+    for found, more in zip(trials, _numbers(sides, limits), strict=True):
+        found += more
+    for found, (one, sample) in zip(trials, sides, strict=True):
+        found += _categories(one, sample, limits)
+    flat = [trial for found in trials for trial in found]
+    corrected = iter(q_values([trial.p for trial in flat], limits.correction))
+    verdicts = [
+        _verdict(one, sample, [_judged(trial, float(next(corrected)), limits) for trial in found], limits, len(flat))
+        for found, (one, sample) in zip(trials, sides, strict=True)
+    ]
+    return tuple(sorted(verdicts, key=lambda verdict: (not verdict.moved, -verdict.weight, verdict.column)))
+
+
+def _comparable(reference: Reference, window: pl.DataFrame, name: str, *, asked: bool) -> bool:
+    if name not in reference or name not in window.columns:
+        return False
+    known, now = kind_of(reference[name].dtype), kind_of(str(window.schema[name]))
+    return known == now and known != "other" and (asked or known != "time")
+
+
+def _sizes(one: ReferenceColumn, sample: Sample) -> tuple[float, float]:
+    return sure_size(one.size, one.present), sure_size(sample.size, sample.present)
+
+
+def _judgeable(one: ReferenceColumn, sample: Sample, limits: Thresholds) -> bool:
+    return min(_sizes(one, sample)) >= limits.least_rows
+
+
+def _missing(one: ReferenceColumn, sample: Sample, limits: Thresholds) -> list[_Trial]:
+    if not (one.nulls or sample.nulls) or not (one.count and sample.rows):
+        return []
+    # the profile tells the memory of the values, not that of the null marks: theirs is taken from the window, and
+    # from the values where the window has too few nulls to tell
+    if sample.nulls >= 10:
+        memory = sample.rows / max(sure_size(sample.null_size, sample.rows), 1.0)
+    else:
+        least = min(sure_size(one.size, one.present) / max(one.present, 1), sure_size(sample.size, sample.present) / max(sample.present, 1))
+        memory = 1 / least if least > 0 else 1.0
+    n, m = one.count / memory, sample.rows / memory
+    if min(n, m) < limits.least_rows:
+        return []
+    p = float(two_shares(one.null_share, sample.null_share, n, m)[0])
+    return [_Trial("missing", "two shares", abs(sample.null_share - one.null_share), limits.missing_share, p)]
+
+
+def _numbers(sides: list[tuple[ReferenceColumn, Sample]], limits: Thresholds) -> list[list[_Trial]]:
+    """Kolmogorov-Smirnov and range for every numeric column, p-values in one vector."""
+    found: list[list[_Trial]] = [[] for _ in sides]
+    chosen: list[int] = []
+    distances: list[float] = []
+    sizes: list[tuple[float, float]] = []
+    for place, (one, sample) in enumerate(sides):
+        if one.steps is None or sample.values is None or not _judgeable(one, sample, limits):
+            continue
+        ordered = np.sort(sample.values)
+        chosen.append(place)
+        distances.append(one.steps.distance(ordered))
+        sizes.append(_sizes(one, sample))
+        found[place] += _range(one, sample, ordered, limits)
+    if not chosen:
+        return found
+    n, m = np.array(sizes).T
+    for place, distance, p in zip(chosen, distances, kolmogorov_smirnov(distances, n, m), strict=True):
+        found[place].insert(
+            0, _Trial("distribution", "Kolmogorov-Smirnov", distance, limits.distance, float(p), distance)
+        )
+    return found
+
+
+def _range(one: ReferenceColumn, sample: Sample, ordered: np.ndarray, limits: Thresholds) -> list[_Trial]:
+    if one.low is None or one.high is None or not (np.isfinite(one.low) and np.isfinite(one.high)):
+        return []
+    below = int(np.searchsorted(ordered, one.low, side="left"))
+    above = len(ordered) - int(np.searchsorted(ordered, one.high, side="right"))
+    if not (below or above):
+        return []
+    n, m = _sizes(one, sample)
+    independent = m / len(ordered)
+    p = min(1.0, 2 * min(never_before(below * independent, n, m), never_before(above * independent, n, m)))
+    return [_Trial("range", "outside the range", (below + above) / len(ordered), limits.range_share, p)]
+
+
+def _categories(one: ReferenceColumn, sample: Sample, limits: Thresholds) -> list[_Trial]:
+    if one.kind not in ("category", "boolean") or not one.levels or not sample.levels:
+        return []
+    if not _judgeable(one, sample, limits):
+        return []
+    n, m = _sizes(one, sample)
+    known = one.levels if one.whole else _sure_levels(one.levels)
+    names = list(known)
+    if one.whole:
+        names += [name for name in sample.levels if name not in known]
+    before = np.array([known.get(name, 0) for name in names], dtype=np.float64)
+    now = np.array([sample.levels.get(name, 0) for name in names], dtype=np.float64)
+    found: list[_Trial] = []
+    if one.whole:
+        found += _unseen(one, sample, n, m, limits)
+    else:
+        before = np.append(before, max(one.present - before.sum(), 0.0))
+        now = np.append(now, max(sample.present - now.sum(), 0.0))
+    test = chi_square(before, now, n, m)
+    if not np.isnan(test.p):
+        effect = float(np.abs(before / before.sum() - now / now.sum()).sum() / 2)
+        found.insert(0, _Trial("distribution", "chi-square", effect, limits.variation, test.p, test.statistic))
+    return found
+
+
+def _sure_levels(levels: object) -> dict[str, int]:
+    """The levels of a cut-off top list that are in it for sure, and not by luck of the draw: the head of the list.
+
+    Levels near the cut were chosen *because* their count came out high, so their shares are overstated; those that
+    lie more than four standard errors above the cut would be in the list of any such sample.
+    """
+    counts: dict[str, int] = dict(levels)  # type: ignore[call-overload]
+    cut = min(counts.values())
+    return {name: number for name, number in counts.items() if number - 4 * np.sqrt(number) > cut + 4 * np.sqrt(cut)}
+
+
+def _unseen(one: ReferenceColumn, sample: Sample, n: float, m: float, limits: Thresholds) -> list[_Trial]:
+    new = {name: number for name, number in sample.levels.items() if name not in one.levels}
+    if not new:
+        return []
+    most = max(new.values()) * m / sample.present
+    p = never_before(most, n, m, choices=len(one.levels) + len(new))
+    return [_Trial("unseen", "never seen before", sum(new.values()) / sample.present, limits.unseen_share, p)]
+
+
+def _judged(trial: _Trial, q: float, limits: Thresholds) -> Test:
+    return Test(
+        name=trial.name,  # type: ignore[arg-type]
+        method=trial.method,
+        effect=trial.effect,
+        at_least=trial.at_least,
+        statistic=trial.statistic,
+        p=trial.p,
+        q=q,
+        failed=bool(q <= limits.false_alarm_rate and trial.effect >= trial.at_least),
+    )
+
+
+def _verdict(
+    one: ReferenceColumn, sample: Sample, tests: list[Test], limits: Thresholds, count: int
+) -> ColumnVerdict:
+    n, m = _sizes(one, sample)
+    distribution = next((test for test in tests if test.name == "distribution"), None)
+    state: ColumnState = "ok"
+    reason = ""
+    if any(test.failed for test in tests):
+        state = "moved"
+    elif distribution is None:
+        state, reason = _why_not(one, sample, limits)
+    return ColumnVerdict(
+        column=one.name,
+        kind=one.kind,
+        state=state,
+        effect=distribution.effect if distribution else 0.0,
+        tests=tuple(tests),
+        rows=sample.rows,
+        size=m,
+        reference_size=n,
+        null_share=sample.null_share,
+        reference_null_share=one.null_share,
+        detectable=detectable_distance(n, m, limits.false_alarm_rate, max(count, 1)) if n and m else None,
+        reason=reason,
+    )
+
+
+def _why_not(one: ReferenceColumn, sample: Sample, limits: Thresholds) -> tuple[ColumnState, str]:
+    if not sample.present:
+        return "untested", "every value is missing in the window"
+    if not one.present:
+        return "untested", "every value is missing in the reference"
+    n, m = _sizes(one, sample)
+    if min(n, m) < limits.least_rows:
+        side = "the reference" if n < m else "the window"
+        return "too_small", f"{side} is worth {min(n, m):.0f} independent rows; at least {limits.least_rows} are needed"
+    return "untested", "too many different values to compare their shares, or only one"
