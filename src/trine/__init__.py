@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from trine.workspace import Workspace, connect, current_workspace, init, using
+    from trine.workspace import Workspace as Workspace
+    from trine.workspace import connect as connect
+    from trine.workspace import current_workspace as current_workspace
+    from trine.workspace import init as init
+    from trine.workspace import using as using
 
 _WHERE = {
     "Workspace": "trine.workspace",

@@ -26,7 +26,7 @@ from trine.ids import canonical_json, digest
 from trine.ledger.events import append_event
 from trine.ledger.lineage import add_edges
 from trine.ledger.tables import idempotency
-from trine.types import Done, Limit, Name, Page, Secret
+from trine.types import Done, Limit, Name, Page, is_secret
 from trine.workspace import Scope, Transaction, Workspace, transaction
 
 __all__ = [
@@ -51,7 +51,7 @@ State = Callable[..., Any]
 class Operation:
     """One entry of the door: its function, its route and its permission."""
 
-    def __init__(self, function: Callable[..., Any], route: str, allows: str, state: State | None) -> None:
+    def __init__(self, function: Callable[..., Any], route: str, allows: str, state: State | None, keeps: bool) -> None:
         method, _, path = route.partition(" ")
         if method not in typing.get_args(Method) or not path.startswith("/"):
             raise InvalidInput(f'"{route}" is no route: write "POST /models/{{name}}/versions".')
@@ -61,6 +61,7 @@ class Operation:
         self.path = path
         self.allows = allows
         self.state = state
+        self.keeps = keeps
         room = function.__module__.split(".")[1]
         self.name = f"{room}.{function.__name__}"
         self.path_parameters = re.findall(r"\{(\w+)\}", path)
@@ -97,25 +98,21 @@ class Operation:
     @functools.cached_property
     def secrets(self) -> frozenset[str]:
         """Names of arguments that are never written anywhere."""
-        return frozenset(name for name, kind in self._hints.items() if kind is Secret)
+        return frozenset(name for name, kind in self._hints.items() if is_secret(kind))
 
     def bind(self, values: dict[str, Any], *, strict: bool = True) -> msgspec.Struct:
         """The checked arguments. Raises InvalidInput naming the operation and the argument."""
         known = self.arguments.__struct_fields__
         for name in values:
             if name not in known:
-                raise InvalidInput(
-                    f'{self.name} has no argument "{name}".{nearest(name, known)}', argument=name
-                )
+                raise InvalidInput(f'{self.name} has no argument "{name}".{nearest(name, known)}', argument=name)
         try:
-            return msgspec.convert(values, self.arguments, strict=strict, dec_hook=_decode_secret)
+            return msgspec.convert(values, self.arguments, strict=strict)
         except msgspec.ValidationError as error:
             message, _, where = str(error).partition(" - at `$")
             where = where.rstrip("`").lstrip(".")
             if found := re.search(r"missing required field `(\w+)`", message):
-                raise InvalidInput(
-                    f'{self.name} needs the argument "{found[1]}".', argument=found[1]
-                ) from error
+                raise InvalidInput(f'{self.name} needs the argument "{found[1]}".', argument=found[1]) from error
             shown = f' for "{where}"' if where else ""
             raise InvalidInput(
                 f"{self.name}: wrong value{shown}: {message[:1].lower()}{message[1:]}.", argument=where
@@ -123,7 +120,7 @@ class Operation:
 
     def public(self, arguments: msgspec.Struct) -> dict[str, Any]:
         """The arguments as plain JSON-able values, secrets masked: what events and approvals hold."""
-        plain: dict[str, Any] = msgspec.to_builtins(arguments, enc_hook=_encode_secret)
+        plain: dict[str, Any] = msgspec.to_builtins(arguments)
         return {name: ("…" if name in self.secrets else value) for name, value in plain.items()}
 
     def object_of(self, arguments: msgspec.Struct) -> str:
@@ -133,23 +130,7 @@ class Operation:
 
 
 def _default(value: Any) -> Any:
-    return (
-        msgspec.field(default_factory=lambda: type(value)(value))
-        if isinstance(value, (list, dict, set))
-        else value
-    )
-
-
-def _decode_secret(kind: type, value: Any) -> Any:
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
-    raise NotImplementedError(f"{kind} cannot be decoded")
-
-
-def _encode_secret(value: Any) -> Any:
-    if isinstance(value, Secret):
-        return "…"
-    raise NotImplementedError(f"{type(value)} cannot be encoded")
+    return msgspec.field(default_factory=lambda: type(value)(value)) if isinstance(value, (list, dict, set)) else value
 
 
 REGISTRY: dict[str, Operation] = {}
@@ -157,16 +138,17 @@ REGISTRY: dict[str, Operation] = {}
 
 
 def operation(
-    route: str, *, allows: str, state: State | None = None
+    route: str, *, allows: str, state: State | None = None, keeps: bool = True
 ) -> Callable[[Callable[Concatenate[Workspace, P], R]], Callable[Concatenate[Workspace, P], R]]:
     """Make a function `(ws, *, …) -> result` an operation.
 
     `route` is "METHOD /path/{argument}": GET reads, everything else changes. `allows` is the permission `room.verb`.
     `state(ws, **arguments)` gives the JSON-able state an approval of this call is bound to.
+    `keeps=False` says that the answer holds a secret, so it is not kept for a repeat under the same idempotency key.
     """
 
     def register(function: Callable[Concatenate[Workspace, P], R]) -> Callable[Concatenate[Workspace, P], R]:
-        one = Operation(function, route, allows, state)
+        one = Operation(function, route, allows, state, keeps)
         if one.name in REGISTRY and REGISTRY[one.name].function.__module__ != function.__module__:
             raise InvalidInput(f"Operation {one.name} is registered twice.")
         REGISTRY[one.name] = one
@@ -193,13 +175,11 @@ def perform(
     outer = ws.transaction
     if outer is not None:
         if one.changes and not outer.writes:
-            raise Failure(
-                f"{one.name} changes the workspace, and was called inside an operation that only reads."
-            )
+            raise Failure(f"{one.name} changes the workspace, and was called inside an operation that only reads.")
         return _enter(one, ws, outer, arguments)
     try:
         with transaction(ws, write=one.changes, request_id=request_id) as tx:
-            if not (idempotency_key and one.changes):
+            if not (idempotency_key and one.changes and one.keeps):
                 return _enter(one, ws, tx, arguments)
             return _once(one, ws, tx, arguments, idempotency_key)
     except Refused as error:
@@ -279,9 +259,7 @@ def _once(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Str
     row = tx.first(select(idempotency).where(idempotency.c.actor == actor, idempotency.c.key == key))
     if row is not None:
         if row.arguments != bound:
-            raise Conflict(
-                f'Idempotency key "{key}" was used for another call of {row.operation}. Use a new key.'
-            )
+            raise Conflict(f'Idempotency key "{key}" was used for another call of {row.operation}. Use a new key.')
         return msgspec.json.decode(row.result, type=one.result)
     result = _enter(one, ws, tx, arguments)
     tx.execute(
@@ -290,16 +268,14 @@ def _once(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Str
             key=key,
             operation=one.name,
             arguments=bound,
-            result=msgspec.json.encode(result, enc_hook=_encode_secret).decode(),
+            result=msgspec.json.encode(result).decode(),
             time_us=tx.now_us,
         )
     )
     return result
 
 
-def _log_refusal(
-    one: Operation, ws: Workspace, arguments: msgspec.Struct, error: Refused, request_id: str
-) -> None:
+def _log_refusal(one: Operation, ws: Workspace, arguments: msgspec.Struct, error: Refused, request_id: str) -> None:
     with transaction(ws, write=True, request_id=request_id) as tx:
         tx.note(refused=error.message)
         _write_event(one, ws, tx, arguments, one.public(arguments), "refused")
@@ -329,9 +305,7 @@ def page_start(token: str, *, fields: type[R]) -> R | None:
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(token.encode()), type=fields)
     except (ValueError, msgspec.DecodeError):
-        raise InvalidInput(
-            "That page token is not one Trine gave out. Start again without a page token."
-        ) from None
+        raise InvalidInput("That page token is not one Trine gave out. Start again without a page token.") from None
 
 
 def page_of(items: list[R], limit: int, key: Callable[[R], Any]) -> Page[R]:

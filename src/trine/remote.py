@@ -47,7 +47,7 @@ class Remote:
 
     def call(self, one: Operation, arguments: msgspec.Struct, *, idempotency_key: str = "") -> Any:
         """Perform an operation on the server."""
-        values: dict[str, Any] = msgspec.to_builtins(arguments, builtin_types=(bytes,), enc_hook=str)
+        values: dict[str, Any] = msgspec.to_builtins(arguments, builtin_types=(bytes,))
         path = one.path
         for name in one.path_parameters:
             path = path.replace(f"{{{name}}}", quote(str(values.pop(name)), safe=""))
@@ -61,25 +61,24 @@ class Remote:
             answer = self.send(one.method, path, content=msgspec.msgpack.encode(values), headers=headers)
         return msgspec.msgpack.decode(answer.content, type=one.result)
 
-    def send(
-        self, method: str, path: str, *, headers: dict[str, str] | None = None, **request: Any
-    ) -> httpx.Response:
+    def send(self, method: str, path: str, *, headers: dict[str, str] | None = None, **request: Any) -> httpx.Response:
         """One request; the server's errors are raised as the errors they were."""
         headers = {"trine-project": self.project, **(headers or {})}
         if self.token:
             headers["authorization"] = f"Bearer {self.token}"
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                answer = self.client.request(method, API + path, headers=headers, **request)
-                break
-            except httpx.TransportError as error:
-                if attempt == ATTEMPTS:
-                    raise Unavailable(
-                        f"The server {self.url} does not answer: {error or type(error).__name__}."
-                    ) from error
+        answer = self._request(method, path, headers=headers, **request)
         if answer.is_error:
             raise _error(answer)
         return answer
+
+    def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
+        trouble: httpx.TransportError | None = None
+        for _ in range(ATTEMPTS):
+            try:
+                return self.client.request(method, API + path, **request)
+            except httpx.TransportError as error:
+                trouble = error
+        raise Unavailable(f"The server {self.url} does not answer: {trouble or type(trouble).__name__}.") from trouble
 
     def close(self) -> None:
         self._client.close()
@@ -88,9 +87,8 @@ class Remote:
 def _query(values: dict[str, Any]) -> list[tuple[str, Any]]:
     pairs: list[tuple[str, Any]] = []
     for name, value in values.items():
-        for one in value if isinstance(value, list) else [value]:
-            if one is not None:
-                pairs.append((name, str(one).lower() if isinstance(one, bool) else one))
+        given = [one for one in (value if isinstance(value, list) else [value]) if one is not None]
+        pairs += [(name, str(one).lower() if isinstance(one, bool) else one) for one in given]
     return pairs
 
 
@@ -99,9 +97,7 @@ def _error(answer: httpx.Response) -> errors.TrineError:
         told = msgspec.json.decode(answer.content)["error"]
         return errors.by_code(told["code"])(told["message"], **told.get("details", {}))
     except (msgspec.DecodeError, KeyError, TypeError):
-        return Failure(
-            f"The server answered {answer.status_code} to {answer.request.method} {answer.request.url}."
-        )
+        return Failure(f"The server answered {answer.status_code} to {answer.request.method} {answer.request.url}.")
 
 
 BATCH_BYTES = 8 << 20
@@ -157,9 +153,7 @@ class RemoteStore:
                 continue
             flush()
             with path.open("rb") as file:
-                answer = self._remote.send(
-                    "PUT", "/objects", content=file, headers={"content-length": str(size)}
-                )
+                answer = self._remote.send("PUT", "/objects", content=file, headers={"content-length": str(size)})
             results.append((msgspec.json.decode(answer.content, type=str), size))
         flush()
         return results

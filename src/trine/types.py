@@ -35,8 +35,10 @@ class Done(msgspec.Struct, frozen=True):
     changed: bool = True
 
 
-class Secret(str):
-    """A string that is never written to events, logs or error messages."""
+Secret = Annotated[str, msgspec.Meta(extra_json_schema={"format": "password"}, extra={"secret": True})]
+"""An argument that is never written to events, approvals or error messages."""
 
-    def __repr__(self) -> str:
-        return "Secret('…')"
+
+def is_secret(kind: object) -> bool:
+    """Whether an annotation is `Secret`."""
+    return any((getattr(note, "extra", None) or {}).get("secret") for note in getattr(kind, "__metadata__", ()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,13 +93,9 @@ class Scope:
         self.edges: list[Any] = []
 
 
-_transaction: contextvars.ContextVar[Transaction | None] = contextvars.ContextVar(
-    "trine_transaction", default=None
-)
+_transaction: contextvars.ContextVar[Transaction | None] = contextvars.ContextVar("trine_transaction", default=None)
 _workspace: contextvars.ContextVar[Workspace | None] = contextvars.ContextVar("trine_workspace", default=None)
-_uses: contextvars.ContextVar[tuple[Callable[[str], None], ...]] = contextvars.ContextVar(
-    "trine_uses", default=()
-)
+_uses: contextvars.ContextVar[tuple[Callable[[str], None], ...]] = contextvars.ContextVar("trine_uses", default=())
 
 
 class Workspace:
@@ -151,9 +147,7 @@ class Workspace:
         """The open transaction; only inside an operation."""
         open_ = self.transaction
         if open_ is None:
-            raise InvalidInput(
-                "There is no open operation here: only an operation's body may use the transaction."
-            )
+            raise InvalidInput("There is no open operation here: only an operation's body may use the transaction.")
         return open_
 
     @property
@@ -194,7 +188,7 @@ class Workspace:
 
 
 @contextmanager
-def transaction(ws: Workspace, *, write: bool, request_id: str = "") -> Iterator[Transaction]:
+def transaction(ws: Workspace, *, write: bool, request_id: str = "") -> Generator[Transaction]:
     """Open the workspace's transaction for this context (the door does this; nobody else)."""
     with ws.ledger.transaction(write=write) as connection:
         open_ = Transaction(connection, ws, writes=write, request_id=request_id or new_id())
@@ -211,7 +205,7 @@ def current_workspace() -> Workspace:
 
 
 @contextmanager
-def using(ws: Workspace) -> Iterator[Workspace]:
+def using(ws: Workspace) -> Generator[Workspace]:
     """Make a workspace the current one inside the block."""
     mark = _workspace.set(ws)
     try:
@@ -227,7 +221,7 @@ def record_use(node: str) -> None:
 
 
 @contextmanager
-def recording_uses(sink: Callable[[str], None]) -> Iterator[None]:
+def recording_uses(sink: Callable[[str], None]) -> Generator[None]:
     """Call `sink` with every node that is read inside the block (a run, a step)."""
     mark = _uses.set((*_uses.get(), sink))
     try:
@@ -255,7 +249,7 @@ def connect(
     if place.startswith(("http://", "https://")):
         ws = _connect_remote(place, found)
     else:
-        ws = _connect_local(place, found, create=True)
+        ws = _connect_local(place, found)
     _workspace.set(ws)
     return ws
 
@@ -265,15 +259,15 @@ def init(folder: str | Path = ".", **options: str | None) -> Workspace:
     return connect(Path(folder).resolve(), **options)
 
 
-def existing(where: str | None = None, **options: str | None) -> Workspace:
+def existing(where: str | None = None, *, project: str | None = None) -> Workspace:
     """Like `connect`, but a workspace that is not there is an error: what a command line wants."""
-    found = settings.resolve(workspace=where, **options)
+    found = settings.resolve(workspace=where, project=project)
     place = found["workspace"]
     if not place:
         raise NotFound("There is no workspace here or in a folder above. Make one: trine init")
     if "://" not in place and not (_root(Path(place)) / "ledger.db").is_file():
         raise NotFound(f"There is no workspace in {place}. Make one: trine init {place}")
-    return connect(where, **options)
+    return connect(where, project=project)
 
 
 def _root(folder: Path) -> Path:
@@ -296,7 +290,7 @@ def _connect_remote(url: str, found: settings.Settings) -> Workspace:
     )
 
 
-def _connect_local(place: str, found: settings.Settings, *, create: bool) -> Workspace:
+def _connect_local(place: str, found: settings.Settings) -> Workspace:
     from trine.access.principals import by_token, local_principal
     from trine.ledger import Ledger
     from trine.storage import ObjectStore
@@ -314,11 +308,15 @@ def _connect_local(place: str, found: settings.Settings, *, create: bool) -> Wor
         if not (ignore := root / ".gitignore").exists():
             ignore.write_text("*\n")
         ledger, spool = Ledger.at(root / "ledger.db"), root / "spool"
-    store = ObjectStore.open(_store_location(ledger, found["store"], root))
-    principal = local_principal()
-    if found["token"]:
-        with ledger.transaction(write=False) as connection:
-            principal = by_token(connection, found["token"], now_us())
+    try:
+        store = ObjectStore.open(_store_location(ledger, found["store"], root))
+        principal = local_principal()
+        if found["token"]:
+            with ledger.transaction(write=False) as connection:
+                principal = by_token(connection, found["token"], now_us())
+    except BaseException:
+        ledger.close()
+        raise
     return Workspace(
         location=place,
         project=found["project"],
@@ -340,9 +338,7 @@ def _store_location(ledger: Ledger, asked: str, root: Path | None) -> str:
     with ledger.transaction(write=False) as connection:
         known = connection.execute(select(about.c.value).where(about.c.key == "store")).scalar()
     if known and asked and known != asked:
-        raise InvalidInput(
-            f"This workspace keeps its objects in {known}; it cannot be opened with store {asked}."
-        )
+        raise InvalidInput(f"This workspace keeps its objects in {known}; it cannot be opened with store {asked}.")
     place = known or asked
     if not place and root is None:
         raise InvalidInput(

@@ -35,9 +35,7 @@ def find_hold(
     connection: Connection, project: str, operation: str, arguments: dict[str, Any], state: Any
 ) -> Hold | None:
     """The first policy that holds this call, with the digest an approval is bound to: operation, arguments and state."""
-    for row in connection.execute(
-        select(policy).where(policy.c.project.in_((project, "*"))).order_by(policy.c.name)
-    ):
+    for row in connection.execute(select(policy).where(policy.c.project.in_((project, "*"))).order_by(policy.c.name)):
         wanted: dict[str, Any] = msgspec.json.decode(row.when_arguments)
         if fnmatch.fnmatchcase(operation, row.operation) and all(
             arguments.get(name) == value for name, value in wanted.items()

@@ -28,9 +28,7 @@ def list_events(
 ) -> Page[Event]:
     """Events of this project after a sequence number; `operation` may hold a `*` (`models.*`). Readers keep their own cursor."""
     if after < 0:
-        raise InvalidInput(
-            "after cannot be negative: it is the sequence number of the last event seen, 0 at first."
-        )
+        raise InvalidInput("after cannot be negative: it is the sequence number of the last event seen, 0 at first.")
     start = page_start(page, fields=int)
     events = read_events(
         ws.tx.connection,

@@ -79,15 +79,13 @@ class Approval(msgspec.Struct, frozen=True):
 
 
 @operation("POST /principals", allows="access.manage")
-def create_principal(ws: Workspace, *, name: PrincipalName, password: Secret = Secret("")) -> PrincipalInfo:
+def create_principal(ws: Workspace, *, name: PrincipalName, password: Secret = "") -> PrincipalInfo:
     """Add a user or service; a password (argon2id) is needed only to log in on a server."""
     tx = ws.tx
     if tx.first(select(principal.c.name).where(principal.c.name == name)):
         raise Conflict(f'"{name}" exists already. Grant roles with: trine access grant {name} ROLE')
     tx.execute(
-        insert(principal).values(
-            name=name, password=_hash_password(password), disabled=False, created_us=tx.now_us
-        )
+        insert(principal).values(name=name, password=_hash_password(password), disabled=False, created_us=tx.now_us)
     )
     tx.touch(name, after=name)
     return PrincipalInfo(name, False, [], tx.now_us)
@@ -101,9 +99,7 @@ def list_principals(ws: Workspace, *, limit: Limit = 100, page: str = "") -> Pag
         query = query.where(principal.c.name > start)
     rows = ws.tx.all(query)
     found = [
-        PrincipalInfo(
-            r.name, r.disabled, sorted(roles_of(ws.tx.connection, r.name, ws.project)), r.created_us
-        )
+        PrincipalInfo(r.name, r.disabled, sorted(roles_of(ws.tx.connection, r.name, ws.project)), r.created_us)
         for r in rows
     ]
     return page_of(found, limit, lambda one: one.name)
@@ -163,7 +159,7 @@ def _hash_password(password: str) -> str:
 # -- tokens -----------------------------------------------------------------------------------------------------
 
 
-@operation("POST /tokens", allows="access.manage")
+@operation("POST /tokens", allows="access.manage", keeps=False)
 def create_token(
     ws: Workspace,
     *,
@@ -220,9 +216,7 @@ def revoke_token(ws: Workspace, *, id: str) -> Done:
     row = ws.tx.first(select(token).where(token.c.id == id))
     if row is None:
         raise NotFound(f'No token "{id}". See: trine access token ls')
-    ws.tx.execute(
-        update(token).where(token.c.id == id, token.c.revoked_us.is_(None)).values(revoked_us=ws.tx.now_us)
-    )
+    ws.tx.execute(update(token).where(token.c.id == id, token.c.revoked_us.is_(None)).values(revoked_us=ws.tx.now_us))
     ws.tx.touch(f"token:{id}", before="valid", after="revoked")
     return Done(f"token:{id}", row.revoked_us is None)
 
@@ -277,7 +271,7 @@ def create_first_admin(ws: Workspace, *, secret: str, name: str, password: str) 
             )
         connection.execute(delete(about).where(about.c.key == "bootstrap"))
     first = ws.acting_as(Principal("service:bootstrap", local=True), on_behalf_of=name)
-    create_principal(first, name=name, password=Secret(password))
+    create_principal(first, name=name, password=password)
     grant_role(first, principal_name=name, role="admin", everywhere=True)
     return create_token(first, principal_name=name, everywhere=True, description="first admin")
 
@@ -351,10 +345,7 @@ def set_policy(
 def list_policies(ws: Workspace) -> list[Policy]:
     """The approval policies of this project."""
     rows = ws.tx.all(select(policy).where(policy.c.project == ws.project).order_by(policy.c.name))
-    return [
-        Policy(r.name, r.operation, msgspec.json.decode(r.when_arguments), r.approvals, r.expires_s)
-        for r in rows
-    ]
+    return [Policy(r.name, r.operation, msgspec.json.decode(r.when_arguments), r.approvals, r.expires_s) for r in rows]
 
 
 @operation("DELETE /policies/{name}", allows="access.manage")
@@ -370,12 +361,7 @@ def delete_policy(ws: Workspace, *, name: str) -> Done:
 @operation("GET /approvals", allows="access.read")
 def list_approvals(ws: Workspace, *, state: str = "", limit: Limit = 100, page: str = "") -> Page[Approval]:
     """Requests for approval, newest first; `state` pending, approved, rejected, used, void or expired."""
-    query = (
-        select(approval)
-        .where(approval.c.project == ws.project)
-        .order_by(approval.c.id.desc())
-        .limit(limit + 1)
-    )
+    query = select(approval).where(approval.c.project == ws.project).order_by(approval.c.id.desc()).limit(limit + 1)
     if state:
         query = query.where(approval.c.state == state)
     if start := page_start(page, fields=str):
@@ -419,9 +405,7 @@ def _decide(ws: Workspace, id: str, decision: str, reason: str) -> Approval:
     if decision == "approved":
         _check_state(ws, found)
     deciders = [*found.decided_by, who]
-    state = (
-        "rejected" if decision == "rejected" else "approved" if len(deciders) >= found.needed else "pending"
-    )
+    state = "rejected" if decision == "rejected" else "approved" if len(deciders) >= found.needed else "pending"
     tx.execute(
         update(approval)
         .where(approval.c.id == id)

@@ -49,9 +49,7 @@ def hash_secret(secret: str) -> str:
 
 def by_token(connection: Connection, text: str, now_us: int) -> Principal:
     """The principal a token stands for. Raises Unauthenticated; the answer does not say which part was wrong."""
-    wrong = Unauthenticated(
-        "The token is not valid, expired or revoked. Make a new one: trine access token create …"
-    )
+    wrong = Unauthenticated("The token is not valid, expired or revoked. Make a new one: trine access token create …")
     identity, _, secret = text.removeprefix(PREFIX).partition("_")
     if not (text.startswith(PREFIX) and identity and secret):
         raise wrong
@@ -63,11 +61,7 @@ def by_token(connection: Connection, text: str, now_us: int) -> Principal:
     row = connection.execute(query).first()
     if row is None or not hmac.compare_digest(row.hash, hash_secret(secret)):
         raise wrong
-    if (
-        row.revoked_us is not None
-        or (row.expires_us is not None and row.expires_us <= now_us)
-        or row.disabled
-    ):
+    if row.revoked_us is not None or (row.expires_us is not None and row.expires_us <= now_us) or row.disabled:
         raise wrong
     return Principal(row.principal, project=row.project, scopes=tuple(msgspec.json.decode(row.scopes)))
 

@@ -38,9 +38,7 @@ COMMANDS: dict[str, Entry] = {
     "rollout": Entry("serving", "rollout", "Canary rollouts: start, advance, abort.", "Serve and watch"),
     "predictions": Entry("serving", "predictions", "The prediction log; trace one back.", "Serve and watch"),
     "labels": Entry("serving", "labels", "The truth that arrived later.", "Serve and watch"),
-    "monitor": Entry(
-        "monitoring", "monitor", "Drift, quality and accuracy: check and see.", "Serve and watch"
-    ),
+    "monitor": Entry("monitoring", "monitor", "Drift, quality and accuracy: check and see.", "Serve and watch"),
     "alerts": Entry("monitoring", "alerts", "Alerts: list, acknowledge, mute.", "Serve and watch"),
     "lineage": Entry("lineage", "lineage", "What a thing came from, and what came of it.", "Govern"),
     "audit": Entry("audit", "audit", "The event log: read, verify, export, follow.", "Govern"),

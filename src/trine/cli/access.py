@@ -46,10 +46,9 @@ def list_(ws: Workspace) -> None:
 def add(ws: Workspace, name: str, role: Any, everywhere: bool, password: bool) -> None:
     """Add a user (user:NAME) or service (service:NAME)."""
     from trine.access import operations
-    from trine.types import Secret
 
     secret = click.prompt("Password", hide_input=True, confirmation_prompt=True) if password else ""
-    made = operations.create_principal(ws, name=name, password=Secret(secret))
+    made = operations.create_principal(ws, name=name, password=secret)
     if role:
         operations.grant_role(ws, principal_name=name, role=role, everywhere=everywhere)
     show(made, text=f"Added {name}{f' as {role}' if role else ''}.\nNext: trine access token create {name}")
@@ -172,9 +171,7 @@ def policy_set(ws: Workspace, name: str, operation: str, when: tuple[str, ...], 
     for one in when:
         key, equals, value = one.partition("=")
         if not equals:
-            raise InvalidInput(
-                f'"{one}" is no condition: write argument=value, for instance alias=production.'
-            )
+            raise InvalidInput(f'"{one}" is no condition: write argument=value, for instance alias=production.')
         conditions[key] = int(value) if value.isdigit() else value
     made = operations.set_policy(ws, name=name, operation=operation, when=conditions, approvals=approvals)
     show(made, text=f"{operation} is held by {name} until {approvals} other(s) approve.")

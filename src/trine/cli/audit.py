@@ -88,14 +88,14 @@ def export(ws: Workspace, file: Path) -> None:
 
     from trine.access import audit as door
 
-    after = 0
+    after, head = 0, ""
     with file.open("wb") as out:
         while batch := door.export_events(ws, after=after):
             out.writelines(msgspec.json.encode(one) + b"\n" for one in batch)
             after = batch[-1].seq
-            last = batch[-1]
+            head = batch[-1].hash
     kept = file.with_name(file.name + ".checkpoint")
-    point = {"seq": last.seq, "hash": last.hash} if after else {"seq": 0, "hash": ""}
+    point = {"seq": after, "hash": head}
     kept.write_bytes(msgspec.json.encode(point))
     show(
         {"events": after, "file": str(file), "checkpoint": str(kept)},

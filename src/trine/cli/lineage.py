@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 @option("--down", "direction", flag_value="down", help="What came of it.")
 @option("--depth", default=0, help="How many steps; 0 means all the way.")
 @option("--dot", is_flag=True, help="Print Graphviz text.")
-@command(
-    example="trine lineage model:delays@3 --up\ntrine lineage dataset:flights@3a91c2 --down --dot | dot -Tsvg"
-)
+@command(example="trine lineage model:delays@3 --up\ntrine lineage dataset:flights@3a91c2 --down --dot | dot -Tsvg")
 def lineage(ws: Workspace, node: str, direction: str, depth: int, dot: bool) -> None:
     """What NODE (kind:name@version) came from, or what came of it."""
     from trine.access import graph

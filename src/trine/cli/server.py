@@ -17,14 +17,10 @@ from trine.cli.shell import argument, command, option, show, single
     metavar="FOLDER|URL",
     help="Folder or postgresql://…; default: the nearest .trine/ or here.",
 )
-@option(
-    "--store", help="Where objects live, for a database workspace: s3://bucket/prefix or a folder (once)."
-)
+@option("--store", help="Where objects live, for a database workspace: s3://bucket/prefix or a folder (once).")
 @option("--allow-host", multiple=True, help="A host name this server answers for; repeatable.")
 @command(example="trine server --host 127.0.0.1 --port 8750 --workspace .", workspace=False)
-def server(
-    host: str, port: int, location: str | None, store: str | None, allow_host: tuple[str, ...]
-) -> None:
+def server(host: str, port: int, location: str | None, store: str | None, allow_host: tuple[str, ...]) -> None:
     """Serve a workspace over HTTP: REST, objects, the event stream. One process, one port."""
     from trine.server.process import run
 

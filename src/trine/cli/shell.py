@@ -147,9 +147,7 @@ def show(
         click.echo(text)
         return
     if table is not None:
-        items: Iterable[Any] = (
-            getattr(value, "items", value) if not isinstance(value, (list, tuple)) else value
-        )
+        items: Iterable[Any] = getattr(value, "items", value) if not isinstance(value, (list, tuple)) else value
         rows = list(items)
         if rows:
             print_table([name for name, _ in table], [[get(row) for _, get in table] for row in rows])

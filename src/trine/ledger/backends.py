@@ -6,6 +6,7 @@ import importlib.util
 from typing import Any, Protocol
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from trine.errors import InvalidInput
@@ -32,12 +33,9 @@ class Sqlite:
     name = "sqlite"
 
     def engine(self, url: str) -> Engine:
-        engine = sa.create_engine(
-            url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000}
-        )
+        engine = sa.create_engine(url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000})
 
-        @sa.event.listens_for(engine, "connect")
-        def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        def configure(connection: Any, _record: Any) -> None:
             for pragma in (
                 "journal_mode = WAL",
                 "synchronous = FULL",  # one fsync of the log per commit: a commit that returned is on disk
@@ -48,10 +46,12 @@ class Sqlite:
             ):
                 connection.execute(f"PRAGMA {pragma}")
 
-        @sa.event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        def begin(connection: Connection) -> None:
             write = connection.get_execution_options().get("trine_write", True)
             connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+        event.listen(engine, "connect", configure)
+        event.listen(engine, "begin", begin)
 
         return engine
 
@@ -59,9 +59,7 @@ class Sqlite:
         pass  # BEGIN IMMEDIATE took the write lock already
 
     def version(self, connection: Connection) -> str:
-        found = connection.exec_driver_sql(
-            "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
-        ).first()
+        found = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").first()
         if found is None:
             return ""
         return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() or ""
@@ -92,6 +90,4 @@ def of(url: str) -> Backend:
         return Sqlite()
     if url.startswith(("postgresql:", "postgres:", "postgresql+psycopg:")):
         return Postgres()
-    raise InvalidInput(
-        f'"{url.split(":")[0]}:" is no database Trine knows; use sqlite:///FILE or postgresql://…'
-    )
+    raise InvalidInput(f'"{url.split(":")[0]}:" is no database Trine knows; use sqlite:///FILE or postgresql://…')

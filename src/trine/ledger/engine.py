@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from trine.errors import Failure, NoSpace, Unavailable
 from trine.ledger import backends
@@ -49,15 +50,14 @@ class Ledger:
         return self._engine
 
     @contextmanager
-    def transaction(self, *, write: bool) -> Iterator[Connection]:
+    def transaction(self, *, write: bool) -> Generator[Connection]:
         """One transaction; commits at the end, rolls back on any error. Database trouble becomes a TrineError."""
         try:
-            with self.engine.connect() as connection:
-                with connection.execution_options(trine_write=write).begin():
-                    if write:
-                        self.backend.lock(connection)
-                    yield connection
-        except sa.exc.OperationalError as error:
+            with self.engine.connect() as connection, connection.execution_options(trine_write=write).begin():
+                if write:
+                    self.backend.lock(connection)
+                yield connection
+        except OperationalError as error:
             raise self._explain(error) from error
         if write:
             with self._changed:
@@ -80,13 +80,11 @@ class Ledger:
             if found != HEAD:
                 migrate(connection, found)
 
-    def _explain(self, error: sa.exc.OperationalError) -> Failure:
+    def _explain(self, error: OperationalError) -> Failure:
         text = str(error.orig)
         shown = sa.make_url(self.url).render_as_string(hide_password=True)
         if "full" in text or "No space" in text:
-            return NoSpace(
-                f"The disk of {shown} is full; nothing was changed. Free some space and try again."
-            )
+            return NoSpace(f"The disk of {shown} is full; nothing was changed. Free some space and try again.")
         if "I/O" in text and self.backend.name == "sqlite":
             return NoSpace(f"Writing {shown} failed ({text}); nothing was changed. Is the disk full?")
         return Unavailable(f"The database {shown} does not answer: {text.strip().splitlines()[0]}")

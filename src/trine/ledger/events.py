@@ -94,9 +94,7 @@ def read_events(
         query = query.where(column < after if descending else column > after)
     for name, value in equals.items():
         if value:
-            query = query.where(
-                event.c[name].like(value.replace("*", "%")) if "*" in value else event.c[name] == value
-            )
+            query = query.where(event.c[name].like(value.replace("*", "%")) if "*" in value else event.c[name] == value)
     return [to_event(row) for row in connection.execute(query)]
 
 
@@ -108,7 +106,7 @@ def checkpoint(connection: Connection) -> Checkpoint:
 
 def verify_chain(connection: Connection, kept: Checkpoint | None = None) -> ChainReport:
     """Re-compute every hash in order; O(entries). `kept` is a checkpoint exported earlier: the chain must pass through it."""
-    rows = (row._asdict() for row in _all(connection))
+    rows = ({column.name: row[i] for i, column in enumerate(event.c)} for row in _all(connection))
     return verify_rows(rows, kept)
 
 
@@ -136,11 +134,7 @@ def verify_rows(rows: Iterator[dict[str, Any]], kept: Checkpoint | None = None) 
             return bad(expected, f"entry {expected} was edited: its content does not match its hash")
         prev, count = row["hash"], expected
         if kept and kept.seq == expected and kept.hash != prev:
-            return bad(
-                expected, f"entry {expected} is not the one of the checkpoint: the chain was re-written"
-            )
+            return bad(expected, f"entry {expected} is not the one of the checkpoint: the chain was re-written")
     if kept and kept.seq > count:
-        return bad(
-            count + 1, f"the log ends at entry {count}, the checkpoint has {kept.seq}: entries were cut off"
-        )
+        return bad(count + 1, f"the log ends at entry {count}, the checkpoint has {kept.seq}: entries were cut off")
     return ChainReport(True, count, prev)

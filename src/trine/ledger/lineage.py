@@ -102,16 +102,11 @@ def walk(
     """
     known = _ids(connection, project, [start])
     if not known:
-        head = start.partition("@")[0]
-        like = connection.execute(
-            select(node.c.ref)
-            .where(node.c.project == project, node.c.ref.startswith(head, autoescape=True))
-            .limit(50)
-        ).scalars()
-        raise NotFound(
-            f'No node "{start}" in the lineage graph.{nearest(start, like)} Nodes are kind:name@version.'
-        )
-    frontier = [known[start]]
+        kind = start.partition(":")[0] + ":"
+        query = select(node.c.ref).where(node.c.project == project, node.c.ref.startswith(kind, autoescape=True))
+        like = connection.execute(query.limit(500)).scalars()
+        raise NotFound(f'No node "{start}" in the lineage graph.{nearest(start, like)} Nodes are kind:name@version.')
+    frontier: list[int] = [known[start]]
     seen: dict[int, None] = {frontier[0]: None}
     found: list[tuple[int, int, str]] = []
     levels = 0
@@ -119,7 +114,7 @@ def walk(
         rows = _neighbours(connection, frontier, direction)
         found += rows
         side = 0 if direction == "up" else 1
-        fresh = dict.fromkeys(row[side] for row in rows if row[side] not in seen)
+        fresh: dict[int, None] = dict.fromkeys(int(row[side]) for row in rows if row[side] not in seen)
         seen |= fresh
         frontier = list(fresh)
         levels += 1
@@ -147,8 +142,7 @@ def _names(connection: Connection, ids: list[int]) -> dict[int, str]:
     for start in range(0, len(ids), _BATCH):
         listed = ",".join(map(str, ids[start : start + _BATCH]))
         names.update(
-            tuple(row)
-            for row in connection.exec_driver_sql(f"SELECT id, ref FROM node WHERE id IN ({listed})")
+            tuple(row) for row in connection.exec_driver_sql(f"SELECT id, ref FROM node WHERE id IN ({listed})")
         )
     return names
 

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,7 @@ def _operation_routes(face: _Face) -> list[Route]:
     for one in REGISTRY.values():
         known = by_path.setdefault(one.path, {})
         if one.method in known:
-            raise Failure(
-                f"{one.name} and {known[one.method].name} have the same route {one.method} {one.path}."
-            )
+            raise Failure(f"{one.name} and {known[one.method].name} have the same route {one.method} {one.path}.")
         known[one.method] = one
     paths = sorted(by_path, key=lambda path: [part.startswith("{") for part in path.split("/")] + [False])
     return [
@@ -114,9 +112,7 @@ class _Face:
     async def on_http_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
-            return _problem(
-                NotFound(f"There is nothing at {request.method} {request.url.path}. See /openapi.json")
-            )
+            return _problem(NotFound(f"There is nothing at {request.method} {request.url.path}. See /openapi.json"))
         body = {"error": {"code": "http", "message": error.detail, "details": {}}}
         return Response(
             msgspec.json.encode(body),
@@ -172,15 +168,11 @@ class _Face:
 
     async def login(self, request: Request) -> Response:
         wanted = _decode(await guard.read_body(request), _Login)
-        return _json(
-            await to_thread.run_sync(partial(login, self.ws, name=wanted.name, password=wanted.password))
-        )
+        return _json(await to_thread.run_sync(partial(login, self.ws, name=wanted.name, password=wanted.password)))
 
     async def bootstrap(self, request: Request) -> Response:
         wanted = _decode(await guard.read_body(request), _Bootstrap)
-        made = partial(
-            create_first_admin, self.ws, secret=wanted.secret, name=wanted.name, password=wanted.password
-        )
+        made = partial(create_first_admin, self.ws, secret=wanted.secret, name=wanted.name, password=wanted.password)
         return _json(await to_thread.run_sync(made))
 
     # -- objects --------------------------------------------------------------------------------------------------
@@ -217,14 +209,12 @@ class _Face:
             size = await to_thread.run_sync(ws.store.size, name)
             return Response(headers={"trine-size": str(size)})
         data = await to_thread.run_sync(ws.store.get, name)
-        return Response(
-            data, media_type="application/octet-stream", headers={"x-content-type-options": "nosniff"}
-        )
+        return Response(data, media_type="application/octet-stream", headers={"x-content-type-options": "nosniff"})
 
     # -- events ---------------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+    async def lifespan(self, _: Starlette) -> AsyncGenerator[None]:
         watcher = asyncio.create_task(self._watch())
         try:
             yield
@@ -276,9 +266,7 @@ class _Face:
                         except TimeoutError:
                             yield b": still here\n\n"
 
-        return StreamingResponse(
-            events(), media_type="text/event-stream", headers={"cache-control": "no-store"}
-        )
+        return StreamingResponse(events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
     @staticmethod
     def _read_events(ws: Workspace, after: int) -> list[Event]:
@@ -332,9 +320,7 @@ def _from_text(one: Operation, name: str, kind: Any, texts: list[str]) -> Any:
             return msgspec.convert(given, kind, strict=False)
         except msgspec.ValidationError as error:
             problem = str(error)
-    raise InvalidInput(
-        f'{one.name}: wrong value for "{name}": {problem[:1].lower()}{problem[1:]}.', argument=name
-    )
+    raise InvalidInput(f'{one.name}: wrong value for "{name}": {problem[:1].lower()}{problem[1:]}.', argument=name)
 
 
 def _decode(raw: bytes, kind: Any) -> Any:

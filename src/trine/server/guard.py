@@ -21,9 +21,7 @@ def check_host(request: Request, allowed: frozenset[str]) -> None:
     host = request.headers.get("host", "")
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     if "*" not in allowed and name.lower() not in allowed:
-        raise Refused(
-            f'This server does not answer for host "{name}". Allow it with: trine server --allow-host {name}'
-        )
+        raise Refused(f'This server does not answer for host "{name}". Allow it with: trine server --allow-host {name}')
     origin = request.headers.get("origin")
     if origin and request.method not in ("GET", "HEAD") and urlsplit(origin).netloc.lower() != host.lower():
         raise Refused(f'A page of "{origin}" may not change anything here.')

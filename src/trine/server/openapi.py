@@ -37,9 +37,7 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
 
 def body_type(one: Operation) -> type[msgspec.Struct] | None:
     """The struct a request's body decodes to: the arguments that are not in the path."""
-    inside = [
-        field for field in msgspec.structs.fields(one.arguments) if field.name not in one.path_parameters
-    ]
+    inside = [field for field in msgspec.structs.fields(one.arguments) if field.name not in one.path_parameters]
     if not inside or one.method in ("GET", "DELETE"):
         return None
     fields: list[Any] = []
@@ -59,13 +57,11 @@ def document() -> dict[str, Any]:
     operations = [REGISTRY[name] for name in sorted(REGISTRY)]
     bodies = {one.name: kind for one in operations if (kind := body_type(one))}
     parameters = {
-        (one.name, field.name): field.type
-        for one in operations
-        for field in msgspec.structs.fields(one.arguments)
+        (one.name, field.name): field.type for one in operations for field in msgspec.structs.fields(one.arguments)
     }
     kinds = [*(one.result for one in operations), *bodies.values(), *parameters.values(), ErrorAnswer]
     schemas, components = msgspec.json.schema_components(
-        kinds, schema_hook=_schema_hook, ref_template="#/components/schemas/{name}"
+        kinds, ref_template="#/components/schemas/{name}"
     )
     results = {one.name: schema for one, schema in zip(operations, schemas, strict=False)}
     rest = iter(list(schemas)[len(operations) :])
@@ -93,15 +89,7 @@ def document() -> dict[str, Any]:
     }
 
 
-def _schema_hook(kind: type) -> dict[str, Any]:
-    if issubclass(kind, str):
-        return {"type": "string", "format": "password"}
-    raise NotImplementedError(f"{kind} has no JSON schema")
-
-
-def _describe(
-    one: Operation, result: Any, body: Any, parameter_schemas: dict[tuple[str, str], Any]
-) -> dict[str, Any]:
+def _describe(one: Operation, result: Any, body: Any, parameter_schemas: dict[tuple[str, str], Any]) -> dict[str, Any]:
     room = one.name.partition(".")[0]
     parameters: list[dict[str, Any]] = [
         {
@@ -153,8 +141,7 @@ def _describe(
         )
     if body is not None:
         required = any(
-            field.required and field.name not in one.path_parameters
-            for field in msgspec.structs.fields(one.arguments)
+            field.required and field.name not in one.path_parameters for field in msgspec.structs.fields(one.arguments)
         )
         described["requestBody"] = {"required": required, "content": {"application/json": {"schema": body}}}
     return described

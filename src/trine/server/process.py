@@ -49,8 +49,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise Failure(
-            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port."
-        ) from error
+        raise Failure(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from error
     listener.listen(2048)
     return listener

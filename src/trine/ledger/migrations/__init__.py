@@ -23,9 +23,7 @@ def migrate(connection: Connection, found: str) -> None:
     config.set_main_option("path_separator", "os")
     scripts = ScriptDirectory.from_config(config)
     if found and found not in {script.revision for script in scripts.walk_revisions()}:
-        raise Failure(
-            f'The workspace has schema "{found}", made by a newer Trine. Upgrade: pip install -U trine.'
-        )
+        raise Failure(f'The workspace has schema "{found}", made by a newer Trine. Upgrade: pip install -U trine.')
     context = EnvironmentContext(config, scripts)
     context.configure(
         connection=connection,

@@ -34,9 +34,7 @@ def upgrade() -> None:
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("object", sa.Text(), nullable=False),
         sa.Column("arguments", sa.Text(), nullable=False),
-        sa.Column(
-            "digest", sa.String(length=64), nullable=False, comment="of operation, arguments and state"
-        ),
+        sa.Column("digest", sa.String(length=64), nullable=False, comment="of operation, arguments and state"),
         sa.Column("requester", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column(
@@ -63,12 +61,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "edge",
-        sa.Column(
-            "up", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
-        ),
-        sa.Column(
-            "down", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
-        ),
+        sa.Column("up", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("down", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("time_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("up", "down", "kind", name=op.f("pk_edge")),
@@ -77,9 +71,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_edge_down_up_kind"), "edge", ["down", "up", "kind"], unique=False)
     op.create_table(
         "event",
-        sa.Column(
-            "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
-        ),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("time_us", sa.BigInteger(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("on_behalf_of", sa.Text(), nullable=False),
@@ -109,9 +101,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "node",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("ref", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_node")),
