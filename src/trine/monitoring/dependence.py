@@ -68,24 +68,46 @@ def effective_size(values: Floats) -> float:
     return n / autocorrelation_time(rankdata(values))
 
 
-def effective_size_of_codes(codes: NDArray[np.int64], levels: int = 8) -> float:
-    """Effective sample size of categories in row order, given as codes 0, 1, 2 …, by the indicators of the top levels."""
+def effective_size_of_codes(codes: NDArray[np.int64], levels: int = 64) -> float:
+    """Effective sample size of categories in row order, given as codes 0, 1, 2 …: that of their slowest mode.
+
+    Dividing a chi-square by the largest design effect of any contrast keeps its level whatever the contrasts are (Rao
+    and Scott 1981); the contrast with the longest memory is the second eigenvector of the transition matrix.
+    """
     n = len(codes)
     counts = np.bincount(codes) if n else np.zeros(0)
     shares = counts / max(n, 1)
     chance = float(np.sum(shares**2))
     if n < 8 or chance >= 1:
         return float(n)
-    top = np.argsort(-counts, kind="stable")[:levels]
+    top = np.argsort(-counts, kind="stable")[: levels - 1]
     matches = float(np.mean(codes[1:] == codes[:-1]))
-    memory = (matches - chance) / (1 - chance) > 4 / np.sqrt(n)
+    memory = matches - chance > 4 * np.sqrt(chance * (1 - chance) / n)
     if not memory and not shows_memory((codes == top[0]).astype(np.float64)):
         return float(n)
-    return n / autocorrelation_time((codes[:, None] == top[None, :]).astype(np.float64))
+    place = np.full(len(counts), len(top))
+    place[top] = np.arange(len(top))
+    pooled = place[codes]
+    return n / autocorrelation_time(_slowest_mode(pooled)[pooled])
+
+
+def _slowest_mode(codes: NDArray[np.int64]) -> Floats:
+    """One score a level, so that the scores in row order remember longest: the second eigenvector of the symmetrised
+    transition matrix (the first says only how common levels are)."""
+    k = int(codes.max()) + 1
+    moves = np.bincount(codes[:-1] * k + codes[1:], minlength=k * k).reshape(k, k).astype(np.float64)
+    moves += moves.T
+    weight = np.sqrt(np.maximum(moves.sum(axis=1), 1e-12))
+    _, vectors = np.linalg.eigh(moves / np.outer(weight, weight))
+    return vectors[:, -2] / weight
 
 
 def effective_size_of_events(happened: NDArray[np.bool_]) -> float:
-    """Effective sample size of a yes/no series such as "is missing"; runs count once however long they are."""
+    """Effective sample size of a yes/no series such as "is missing".
+
+    Its memory is at least the mean length of its runs, and is stretched by one standard error of a count of events
+    that come in clusters: a few long runs say little about how often runs come.
+    """
     n, hits = len(happened), int(happened.sum())
     if n < 8 or hits in (0, n):
         return float(n)
@@ -93,7 +115,9 @@ def effective_size_of_events(happened: NDArray[np.bool_]) -> float:
     if not shows_memory(series):
         return float(n)
     runs = int(happened[0]) + int(np.sum(happened[1:] & ~happened[:-1]))
-    return n / max(autocorrelation_time(series), hits / max(runs, 1))
+    memory = max(autocorrelation_time(series), hits / max(runs, 1))
+    clusters = max(min(hits, n - hits) / memory, 0.25)
+    return n / min(memory * float(np.exp(1 / np.sqrt(clusters))), n)
 
 
 def sure_size(effective: float, rows: float) -> float:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from trine.monitoring.correction import Correction, q_values
-from trine.monitoring.dependence import sure_size
+from trine.monitoring.dependence import effective_size_of_events, sure_size
 from trine.monitoring.reference import Reference, ReferenceColumn, kind_of
 from trine.monitoring.significance import (
     chi_square,
@@ -30,6 +31,11 @@ from trine.monitoring.window import Sample, sample_of
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+Floats = NDArray[np.float64]
+
+_NULLS_THAT_TELL = 30
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +102,11 @@ def _comparable(reference: Reference, window: pl.DataFrame, name: str, *, asked:
 
 
 def _sizes(one: ReferenceColumn, sample: Sample) -> tuple[float, float]:
-    return sure_size(one.size, one.present), sure_size(sample.size, sample.present)
+    """Careful effective sizes of both sides. Rows of the reference are never worth more than rows of the window: a
+    training set that was shuffled hides the memory that its rows have."""
+    m = sure_size(sample.size, sample.present)
+    n = sure_size(one.size, one.present)
+    return min(n, one.present * m / sample.present) if sample.present else n, m
 
 
 def _judgeable(one: ReferenceColumn, sample: Sample, limits: Thresholds) -> bool:
@@ -106,18 +116,22 @@ def _judgeable(one: ReferenceColumn, sample: Sample, limits: Thresholds) -> bool
 def _missing(one: ReferenceColumn, sample: Sample, limits: Thresholds) -> list[_Trial]:
     if not (one.nulls or sample.nulls) or not (one.count and sample.rows):
         return []
-    # the profile tells the memory of the values, not that of the null marks: theirs is taken from the window, and
-    # from the values where the window has too few nulls to tell
-    if sample.nulls >= 10:
-        memory = sample.rows / max(sure_size(sample.null_size, sample.rows), 1.0)
-    else:
-        least = min(sure_size(one.size, one.present) / max(one.present, 1), sure_size(sample.size, sample.present) / max(sample.present, 1))
-        memory = 1 / least if least > 0 else 1.0
+    memory = _null_memory(one, sample)
     n, m = one.count / memory, sample.rows / memory
     if min(n, m) < limits.least_rows:
         return []
     p = float(two_shares(one.null_share, sample.null_share, n, m)[0])
     return [_Trial("missing", "two shares", abs(sample.null_share - one.null_share), limits.missing_share, p)]
+
+
+def _null_memory(one: ReferenceColumn, sample: Sample) -> float:
+    """How many rows repeat one null mark. A profile tells the memory of the values only, so the marks' own is taken
+    from the window when it has enough nulls to show that there is none, and else the values' stands in for it."""
+    if sample.nulls >= _NULLS_THAT_TELL and sample.null_size >= sample.rows:
+        return 1.0
+    n, m = _sizes(one, sample)
+    of_values = max(one.present / n if n else 1.0, sample.present / m if m else 1.0)
+    return max(of_values, sample.rows / sample.null_size)
 
 
 def _numbers(sides: list[tuple[ReferenceColumn, Sample]], limits: Thresholds) -> list[list[_Trial]]:
@@ -144,7 +158,7 @@ def _numbers(sides: list[tuple[ReferenceColumn, Sample]], limits: Thresholds) ->
     return found
 
 
-def _range(one: ReferenceColumn, sample: Sample, ordered: np.ndarray, limits: Thresholds) -> list[_Trial]:
+def _range(one: ReferenceColumn, sample: Sample, ordered: Floats, limits: Thresholds) -> list[_Trial]:
     if one.low is None or one.high is None or not (np.isfinite(one.low) and np.isfinite(one.high)):
         return []
     below = int(np.searchsorted(ordered, one.low, side="left"))
@@ -169,17 +183,15 @@ def _categories(one: ReferenceColumn, sample: Sample, limits: Thresholds) -> lis
         names += [name for name in sample.levels if name not in known]
     before = np.array([known.get(name, 0) for name in names], dtype=np.float64)
     now = np.array([sample.levels.get(name, 0) for name in names], dtype=np.float64)
-    found: list[_Trial] = []
-    if one.whole:
-        found += _unseen(one, sample, n, m, limits)
-    else:
+    if not one.whole:
         before = np.append(before, max(one.present - before.sum(), 0.0))
         now = np.append(now, max(sample.present - now.sum(), 0.0))
+    effect = float(np.abs(before / before.sum() - now / now.sum()).sum() / 2)
+    found: list[_Trial] = []
     test = chi_square(before, now, n, m)
     if not np.isnan(test.p):
-        effect = float(np.abs(before / before.sum() - now / now.sum()).sum() / 2)
-        found.insert(0, _Trial("distribution", "chi-square", effect, limits.variation, test.p, test.statistic))
-    return found
+        found.append(_Trial("distribution", "chi-square", effect, limits.variation, test.p, test.statistic))
+    return found + (_unseen(one, sample, n, m, limits) if one.whole else [])
 
 
 def _sure_levels(levels: object) -> dict[str, int]:
@@ -197,8 +209,12 @@ def _unseen(one: ReferenceColumn, sample: Sample, n: float, m: float, limits: Th
     new = {name: number for name, number in sample.levels.items() if name not in one.levels}
     if not new:
         return []
-    most = max(new.values()) * m / sample.present
-    p = never_before(most, n, m, choices=len(one.levels) + len(new))
+    name, most = max(new.items(), key=lambda pair: pair[1])
+    own = m / sample.present
+    if own < 1 and sample.codes is not None:
+        happened = sample.codes == list(sample.levels).index(name)
+        own = min(own, effective_size_of_events(happened) / sample.present)
+    p = never_before(most * own, n, m, choices=len(one.levels) + len(new))
     return [_Trial("unseen", "never seen before", sum(new.values()) / sample.present, limits.unseen_share, p)]
 
 

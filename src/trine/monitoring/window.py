@@ -26,6 +26,7 @@ class Sample:
     null_size: float
     values: NDArray[np.float64] | None = None
     levels: Mapping[str, int] = field(default_factory=dict[str, int])
+    codes: NDArray[np.int64] | None = None
     infinite: int = 0
 
     @property
@@ -51,8 +52,8 @@ def sample_of(series: pl.Series, kind: Kind) -> Sample:
         size = effective_size(finite) * (len(values) / max(len(finite), 1))
         return Sample(rows, nulls, min(size, float(len(values))), null_size, values, infinite=infinite)
     if kind in ("category", "boolean"):
-        levels, size = _levels_of(present)
-        return Sample(rows, nulls, size, null_size, levels=levels)
+        levels, codes = _levels_of(present)
+        return Sample(rows, nulls, effective_size_of_codes(codes), null_size, levels=levels, codes=codes)
     return Sample(rows, nulls, float(len(present)), null_size)
 
 
@@ -67,23 +68,25 @@ def numbers_of(series: pl.Series) -> NDArray[np.float64]:
     return series.to_physical().cast(pl.Float64).to_numpy()
 
 
-def _levels_of(present: pl.Series) -> tuple[dict[str, int], float]:
+def _levels_of(present: pl.Series) -> tuple[dict[str, int], NDArray[np.int64]]:
+    """Counts by level name, and each row's place in that mapping."""
     import polars as pl
 
     if not len(present):
-        return {}, 0.0
-    if present.dtype == pl.Boolean or present.dtype.is_numeric():
-        coded = present
-        codes = present.rank("dense").to_numpy().astype(np.int64) - 1
-    else:
-        coded = present.cast(pl.String).cast(pl.Categorical)
-        codes = coded.to_physical().to_numpy().astype(np.int64)
-        codes -= codes.min()
+        return {}, np.zeros(0, dtype=np.int64)
+    text = present.dtype != pl.Boolean and not present.dtype.is_numeric()
+    coded = present.cast(pl.String).cast(pl.Categorical) if text else present
     counted = coded.value_counts()
     values = counted.to_series(0)
-    names = (values.cast(pl.String) if values.dtype == pl.Categorical else values).to_list()
+    names = [level_name(value) for value in (values.cast(pl.String) if text else values).to_list()]
     numbers = counted.to_series(1).to_list()
-    levels: dict[str, int] = {}
-    for value, number in zip(names, numbers, strict=True):
-        levels[level_name(value)] = levels.get(level_name(value), 0) + int(number)
-    return levels, effective_size_of_codes(codes)
+    if text:
+        marks, known = coded.to_physical().to_numpy(), values.to_physical().to_numpy()
+        place = np.zeros(int(known.max()) + 1, dtype=np.int64)
+        place[known] = np.arange(len(known))
+        codes = place[marks]
+    else:
+        marks, known = coded.to_numpy(), values.to_numpy()
+        order = np.argsort(known)
+        codes = order[np.searchsorted(known[order], marks)]
+    return dict(zip(names, map(int, numbers), strict=True)), codes.astype(np.int64)
