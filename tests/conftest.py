@@ -27,7 +27,7 @@ from hypothesis import settings as hypothesis_settings
 from trine.workspace import Workspace, connect, using
 
 hypothesis_settings.register_profile(
-    "trine", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=list(HealthCheck)
+    "trine", deadline=None, max_examples=60, derandomize=bool(os.environ.get("CI")), suppress_health_check=list(HealthCheck)
 )
 hypothesis_settings.load_profile("trine")
 

@@ -38,10 +38,7 @@ def upgrade() -> None:
         sa.Column("requester", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column(
-            "state",
-            sa.String(length=20),
-            nullable=False,
-            comment="pending, approved, rejected, used, void, expired",
+            "state", sa.String(length=20), nullable=False, comment="pending, approved, rejected, used, void, expired"
         ),
         sa.Column("decided_by", sa.Text(), nullable=False, comment="JSON list"),
         sa.Column("needed", sa.Integer(), nullable=False),
@@ -90,6 +87,38 @@ def upgrade() -> None:
     op.create_index(op.f("ix_event_object_seq"), "event", ["object", "seq"], unique=False)
     op.create_index(op.f("ix_event_operation_seq"), "event", ["operation", "seq"], unique=False)
     op.create_table(
+        "feature_definition",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("spec", sa.Text(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "kind", "name", "version", name=op.f("pk_feature_definition")),
+        sa.UniqueConstraint(
+            "project", "kind", "name", "hash", name=op.f("uq_feature_definition_project_kind_name_hash")
+        ),
+        comment="every version of every entity, feature view and feature service, as canonical JSON",
+    )
+    op.create_table(
+        "feature_publication",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("view", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.Column("snapshot", sa.String(length=64), nullable=False),
+        sa.Column("header", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("newest_us", sa.BigInteger(), nullable=True),
+        sa.Column("until_us", sa.BigInteger(), nullable=False),
+        sa.Column("published_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "view", "version", name=op.f("pk_feature_publication")),
+        comment="the snapshot that online reads of a view version answer from",
+    )
+    op.create_table(
         "idempotency",
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("key", sa.String(length=200), nullable=False),
@@ -99,6 +128,34 @@ def upgrade() -> None:
         sa.Column("time_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("actor", "key", name=op.f("pk_idempotency")),
     )
+    op.create_table(
+        "loop",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("definition", sa.Text(), nullable=False, comment="JSON"),
+        sa.Column("paused", sa.Boolean(), nullable=False),
+        sa.Column("seen_us", sa.BigInteger(), nullable=False, comment="schedules are judged up to here"),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_loop")),
+    )
+    op.create_table(
+        "loop_cycle",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("loop", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column(
+            "epoch", sa.Integer(), nullable=False, comment="goes up with every move: a late writer changes nothing"
+        ),
+        sa.Column("trigger", sa.Text(), nullable=False, comment="JSON"),
+        sa.Column("facts", sa.Text(), nullable=False, comment="JSON: pipeline run, candidate, gate, approval, rollout"),
+        sa.Column("outcome", sa.String(length=20), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_loop_cycle")),
+    )
+    op.create_index(op.f("ix_loop_cycle_project_loop_id"), "loop_cycle", ["project", "loop", "id"], unique=False)
     op.create_table(
         "node",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),

@@ -1,0 +1,15 @@
+"""The content-addressed object store and the append-only segments."""
+
+from trine.storage.objects import Collected, Damage, ObjectStore, Store
+from trine.storage.segments import SegmentRead, SegmentWriter, read_segment, segments_in
+
+__all__ = [
+    "Collected",
+    "Damage",
+    "ObjectStore",
+    "SegmentRead",
+    "SegmentWriter",
+    "Store",
+    "read_segment",
+    "segments_in",
+]

@@ -1,0 +1,102 @@
+"""Packs: many small objects in one file, so that adding twenty thousand costs one fsync.
+
+    pack  = magic, entry*                    entry = BLAKE3 32 bytes, flags u8, stored u32, raw u32, payload
+    index = magic, count u32, CRC u32, record*   record = BLAKE3 32 bytes, offset u64, flags u8, stored u32, raw u32
+
+Every entry describes itself, so a lost or damaged index is made again from its pack. Flag 1: the payload is zstd.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import zstandard
+
+from trine.errors import Damaged
+
+PACK_MAGIC = b"TRPACK\x01\n"
+INDEX_MAGIC = b"TRPIDX\x01\n"
+LARGEST_PACK = 64 << 20
+ENTRY = struct.Struct("<32sBII")
+_RECORD = struct.Struct("<32sQBII")
+_COUNT = struct.Struct("<II")
+_ZSTD = 1
+_WORTH = 0.9
+_PROBE = 4096
+
+
+class Entry(NamedTuple):
+    """Where an object is in a pack: offset of its payload, flags, stored and raw size in bytes."""
+
+    hash: bytes
+    offset: int
+    flags: int
+    stored: int
+    raw: int
+
+
+class Encoder:
+    """Compresses a payload when that saves at least a tenth; a probe of the first 4 KiB spares bytes that will not shrink."""
+
+    def __init__(self) -> None:
+        self._zstd = zstandard.ZstdCompressor(level=1)
+
+    def encode(self, data: bytes) -> tuple[int, bytes]:
+        """Flags and payload."""
+        if len(data) >= 64:
+            if len(data) > 2 * _PROBE and len(self._zstd.compress(data[:_PROBE])) > _PROBE * _WORTH:
+                return 0, data
+            small = self._zstd.compress(data)
+            if len(small) <= len(data) * _WORTH:
+                return _ZSTD, small
+        return 0, data
+
+
+_decompressor = zstandard.ZstdDecompressor
+
+
+def decode(flags: int, payload: bytes, raw: int) -> bytes:
+    """The object's bytes. Raises Damaged when they cannot be had."""
+    if not flags & _ZSTD:
+        return payload
+    try:
+        return _decompressor().decompress(payload, max_output_size=raw)
+    except zstandard.ZstdError as error:
+        raise Damaged(f"a compressed entry cannot be read: {error}") from error
+
+
+def pack_entry(hash_: bytes, flags: int, payload: bytes, raw: int) -> bytes:
+    return ENTRY.pack(hash_, flags, len(payload), raw) + payload
+
+
+def encode_index(entries: list[Entry]) -> bytes:
+    """An index's bytes, sorted by hash."""
+    body = b"".join(_RECORD.pack(*entry) for entry in sorted(entries))
+    return INDEX_MAGIC + _COUNT.pack(len(entries), zlib.crc32(body)) + body
+
+
+def decode_index(data: bytes) -> list[Entry] | None:
+    """The entries, or None when the index is damaged (it can be made again from the pack)."""
+    head = len(INDEX_MAGIC) + _COUNT.size
+    if len(data) < head or not data.startswith(INDEX_MAGIC):
+        return None
+    count, crc = _COUNT.unpack_from(data, len(INDEX_MAGIC))
+    body = data[head:]
+    if len(body) != count * _RECORD.size or zlib.crc32(body) != crc:
+        return None
+    return [Entry(*fields) for fields in _RECORD.iter_unpack(body)]
+
+
+def scan_pack(data: bytes) -> Iterator[Entry]:
+    """The entries of a pack, from the pack itself; stops at the first that is not whole."""
+    at = len(PACK_MAGIC) if data.startswith(PACK_MAGIC) else len(data)
+    while at + ENTRY.size <= len(data):
+        hash_, flags, stored, raw = ENTRY.unpack_from(data, at)
+        start = at + ENTRY.size
+        if start + stored > len(data):
+            return
+        yield Entry(hash_, start, flags, stored, raw)
+        at = start + stored
