@@ -231,9 +231,7 @@ def _judged(trial: _Trial, q: float, limits: Thresholds) -> Test:
     )
 
 
-def _verdict(
-    one: ReferenceColumn, sample: Sample, tests: list[Test], limits: Thresholds, count: int
-) -> ColumnVerdict:
+def _verdict(one: ReferenceColumn, sample: Sample, tests: list[Test], limits: Thresholds, count: int) -> ColumnVerdict:
     n, m = _sizes(one, sample)
     distribution = next((test for test in tests if test.name == "distribution"), None)
     state: ColumnState = "ok"

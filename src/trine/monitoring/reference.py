@@ -65,9 +65,7 @@ class Steps:
             hidden = np.minimum(upto - below, 1 / 256)
             left_low = np.minimum(left_low, self.left_high - hidden)
             right_high = np.maximum(right_high, self.right_low + hidden)
-        gaps = np.maximum.reduce(
-            [below - self.left_high, left_low - below, upto - right_high, self.right_low - upto]
-        )
+        gaps = np.maximum.reduce([below - self.left_high, left_low - below, upto - right_high, self.right_low - upto])
         return max(0.0, float(gaps.max()))
 
 
@@ -172,9 +170,7 @@ def of_column(
             steps = Steps.of_quantiles(np.array([as_number(q) for q in quantiles], dtype=np.float64))
     levels = {level_name(value): number for value, number in pairs} if kind in ("category", "boolean") else {}
     size = float(present) if ess is None else float(min(ess, present))
-    return ReferenceColumn(
-        name, dtype, kind, count, nulls, size, steps, levels, whole, as_number(low), as_number(high)
-    )
+    return ReferenceColumn(name, dtype, kind, count, nulls, size, steps, levels, whole, as_number(low), as_number(high))
 
 
 def of_profile(profile: Any) -> dict[str, ReferenceColumn]:

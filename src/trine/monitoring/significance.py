@@ -72,7 +72,10 @@ def two_shares(
     from scipy.stats import hypergeom, norm
 
     r, w = np.atleast_1d(np.asarray(reference, dtype=np.float64)), np.atleast_1d(np.asarray(window, dtype=np.float64))
-    n, m = np.broadcast_to(np.asarray(n, dtype=np.float64), r.shape), np.broadcast_to(np.asarray(m, dtype=np.float64), r.shape)
+    n, m = (
+        np.broadcast_to(np.asarray(n, dtype=np.float64), r.shape),
+        np.broadcast_to(np.asarray(m, dtype=np.float64), r.shape),
+    )
     pooled = (n * r + m * w) / np.maximum(n + m, 1e-300)
     spread = np.sqrt(pooled * (1 - pooled) / np.maximum(harmonic_size(n, m), 1e-300))
     z = np.divide(np.abs(r - w), spread, out=np.zeros_like(spread), where=spread > 0)

@@ -182,11 +182,15 @@ def _told(one: ColumnVerdict) -> str:
 
 
 def _told_performance(performance: Performance) -> list[str]:
-    lines = [f"labels for {performance.labelled:,} of {performance.predictions:,} predictions ({performance.coverage:.0%})"]
+    lines = [
+        f"labels for {performance.labelled:,} of {performance.predictions:,} predictions ({performance.coverage:.0%})"
+    ]
     for one in performance.metrics:
         if one.value is None:
             lines.append(f"{one.name}: undefined, {one.reason}")
             continue
         against = "" if one.baseline is None else f" against {one.baseline:.4f}"
-        lines.append(f"{one.name} {one.value:.4f} [{one.low:.4f}, {one.high:.4f}]{against}{' WORSE' if one.worse else ''}")
+        lines.append(
+            f"{one.name} {one.value:.4f} [{one.low:.4f}, {one.high:.4f}]{against}{' WORSE' if one.worse else ''}"
+        )
     return lines
