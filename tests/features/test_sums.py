@@ -14,7 +14,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False, max_value=1e300, min_v
 
 def exactly(pair):
     high, low = pair
-    return [Fraction(float(h)) + Fraction(float(l)) for h, l in zip(high, low, strict=True)]
+    return [Fraction(float(h)) + Fraction(float(rest)) for h, rest in zip(high, low, strict=True)]
 
 
 @given(st.lists(finite, max_size=20), st.data())
