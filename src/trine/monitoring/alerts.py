@@ -39,6 +39,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     since_us: int = 0
     fired_us: int | None = None
     resolved_us: int | None = None
+    window_end_us: int = 0
     verdict: str = ""
     message: str = ""
     notified: bool = False

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from trine.monitoring.correction import Correction, q_values
+from trine.monitoring.correction import q_values
 from trine.monitoring.dependence import effective_size_of_events, sure_size
+from trine.monitoring.monitors import Thresholds
 from trine.monitoring.reference import Reference, ReferenceColumn, kind_of
 from trine.monitoring.significance import (
     chi_square,
@@ -36,20 +36,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _NULLS_THAT_TELL = 30
-
-
-class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """When a column has moved. `false_alarm_rate` holds for the whole table and all its tests of one window together;
-    the others are the smallest effects worth telling; `least_rows` is the smallest effective sample that is judged."""
-
-    false_alarm_rate: float = 0.02
-    correction: Correction = "benjamini-hochberg"
-    distance: float = 0.03
-    variation: float = 0.04
-    missing_share: float = 0.02
-    unseen_share: float = 0.001
-    range_share: float = 0.001
-    least_rows: int = 20
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,6 @@ FindingKind = Literal[
     "constant",
     "duplicate_ids",
     "unknown_ids",
-    "reference_newer",
 ]
 
 

@@ -27,6 +27,46 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_access_grant_principal"), "access_grant", ["principal"], unique=False)
     op.create_table(
+        "alert",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("monitor", sa.Text(), nullable=False),
+        sa.Column("rule", sa.String(length=40), nullable=False),
+        sa.Column("column_name", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column("breaches", sa.Integer(), nullable=False),
+        sa.Column("quiet", sa.Integer(), nullable=False),
+        sa.Column("since_us", sa.BigInteger(), nullable=False),
+        sa.Column("fired_us", sa.BigInteger(), nullable=True),
+        sa.Column("resolved_us", sa.BigInteger(), nullable=True),
+        sa.Column("window_end_us", sa.BigInteger(), nullable=False),
+        sa.Column("verdict", sa.String(length=32), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("notified", sa.Integer(), nullable=False),
+        sa.Column("acknowledged_by", sa.Text(), nullable=False),
+        sa.Column("acknowledged_us", sa.BigInteger(), nullable=True),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("muted_until_us", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_alert")),
+    )
+    op.create_index(op.f("ix_alert_project_monitor"), "alert", ["project", "monitor"], unique=False)
+    op.create_table(
+        "alert_transition",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("alert", sa.String(length=16), nullable=False),
+        sa.Column("before", sa.String(length=20), nullable=False),
+        sa.Column("after", sa.String(length=20), nullable=False),
+        sa.Column("time_us", sa.BigInteger(), nullable=False),
+        sa.Column("verdict", sa.String(length=32), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("notify", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_alert_transition")),
+    )
+    op.create_index(
+        op.f("ix_alert_transition_project_alert_id"), "alert_transition", ["project", "alert", "id"], unique=False
+    )
+    op.create_table(
         "approval",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("project", sa.Text(), nullable=False),
@@ -55,6 +95,52 @@ def upgrade() -> None:
         sa.Column("consumer", sa.Text(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project", "consumer", name=op.f("pk_cursor")),
+    )
+    op.create_table(
+        "data_commit",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("dataset", sa.Text(), nullable=False),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False),
+        sa.Column("parents", sa.Text(), nullable=False, comment="JSON list"),
+        sa.Column("branch", sa.Text(), nullable=False),
+        sa.Column("tree", sa.String(length=64), nullable=False, comment="object"),
+        sa.Column("rows", sa.BigInteger(), nullable=True),
+        sa.Column("files", sa.BigInteger(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("schema", sa.Text(), nullable=False, comment="JSON object of column types, in order"),
+        sa.Column("profile", sa.String(length=64), nullable=False, comment="object, or empty"),
+        sa.Column("checks", sa.Text(), nullable=False, comment="JSON list"),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False, comment="accepted or rejected"),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "dataset", "id", name=op.f("pk_data_commit")),
+    )
+    op.create_index(
+        op.f("ix_data_commit_project_dataset_created_us"),
+        "data_commit",
+        ["project", "dataset", "created_us"],
+        unique=False,
+    )
+    op.create_table(
+        "data_ref",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("dataset", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False, comment="branch or tag"),
+        sa.Column("commit", sa.String(length=64), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "dataset", "name", name=op.f("pk_data_ref")),
+    )
+    op.create_table(
+        "dataset",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False, comment="files or table"),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_dataset")),
     )
     op.create_table(
         "edge",
@@ -157,6 +243,15 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_loop_cycle_project_loop_id"), "loop_cycle", ["project", "loop", "id"], unique=False)
     op.create_table(
+        "monitor",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("definition", sa.Text(), nullable=False, comment="canonical JSON of the Monitor"),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_monitor")),
+    )
+    op.create_table(
         "node",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("project", sa.Text(), nullable=False),
@@ -202,3 +297,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_token")),
     )
     op.create_index(op.f("ix_token_principal"), "token", ["principal"], unique=False)
+    op.create_table(
+        "verdict",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("monitor", sa.Text(), nullable=False),
+        sa.Column("window_start_us", sa.BigInteger(), nullable=False),
+        sa.Column("window_end_us", sa.BigInteger(), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("outcome", sa.String(length=20), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False, comment="canonical JSON of the Verdict"),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_verdict")),
+    )
+    op.create_index(
+        op.f("ix_verdict_project_monitor_window_end_us_id"),
+        "verdict",
+        ["project", "monitor", "window_end_us", "id"],
+        unique=False,
+    )

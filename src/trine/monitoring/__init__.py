@@ -1,0 +1,78 @@
+"""Monitors over predictions and datasets: drift, quality, performance, alerts."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trine.monitoring.alerts import Alert, AlertRule, Transition
+    from trine.monitoring.checks import check
+    from trine.monitoring.drift import compare
+    from trine.monitoring.judgement import judge
+    from trine.monitoring.monitors import Monitor, Thresholds
+    from trine.monitoring.operations import (
+        acknowledge_alert,
+        create_monitor,
+        delete_monitor,
+        get_monitor,
+        get_verdict,
+        list_alerts,
+        list_monitors,
+        list_transitions,
+        list_verdicts,
+        mute_alert,
+        record_verdict,
+    )
+    from trine.monitoring.performance import BaselineMetric, measure
+    from trine.monitoring.verdicts import ColumnVerdict, Finding, Performance, Verdict
+
+_HOMES = {
+    "alerts": ("Alert", "AlertRule", "Transition"),
+    "checks": ("check",),
+    "drift": ("compare",),
+    "judgement": ("judge",),
+    "monitors": ("Monitor", "Thresholds"),
+    "operations": (
+        "acknowledge_alert", "create_monitor", "delete_monitor", "get_monitor", "get_verdict", "list_alerts",
+        "list_monitors", "list_transitions", "list_verdicts", "mute_alert", "record_verdict",
+    ),
+    "performance": ("BaselineMetric", "measure"),
+    "verdicts": ("ColumnVerdict", "Finding", "Performance", "Verdict"),
+}  # fmt: skip
+_FILE_OF = {name: file for file, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Alert",
+    "AlertRule",
+    "BaselineMetric",
+    "ColumnVerdict",
+    "Finding",
+    "Monitor",
+    "Performance",
+    "Thresholds",
+    "Transition",
+    "Verdict",
+    "acknowledge_alert",
+    "check",
+    "compare",
+    "create_monitor",
+    "delete_monitor",
+    "get_monitor",
+    "get_verdict",
+    "judge",
+    "list_alerts",
+    "list_monitors",
+    "list_transitions",
+    "list_verdicts",
+    "measure",
+    "mute_alert",
+    "record_verdict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are loaded when they are first asked for, so that importing the room costs nothing."""
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_FILE_OF[name]}"), name)

@@ -1,0 +1,98 @@
+"""A monitor: a standing question about an endpoint's predictions or a dataset, and how its answer is judged."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from trine.errors import InvalidInput
+from trine.monitoring.alerts import AlertRule
+from trine.monitoring.correction import Correction
+from trine.monitoring.performance import BaselineMetric
+
+_DAY_S = 86_400
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
+    """When a column has moved. `false_alarm_rate` holds for the whole table and all its tests of one window together;
+    the others are the smallest effects worth telling; `least_rows` is the smallest effective sample that is judged."""
+
+    false_alarm_rate: float = 0.02
+    correction: Correction = "benjamini-hochberg"
+    distance: float = 0.03
+    variation: float = 0.04
+    missing_share: float = 0.02
+    unseen_share: float = 0.001
+    range_share: float = 0.001
+    least_rows: int = 20
+
+
+class Monitor(msgspec.Struct, frozen=True, kw_only=True):
+    """A monitor as it was defined.
+
+    `subject` is `endpoint:NAME` (its prediction log) or `dataset:NAME@REF`. `reference` is `dataset:NAME@REF` (the
+    profile of that commit), or `model:NAME@REF` (that of the data the version was trained on); an alias or branch is
+    looked up at each check. `columns` limits what is compared; times and ids are left out unless named there.
+    `ranges` are declared limits [low, high] by column, null for none. `baseline` holds metrics of the accepted model.
+    """
+
+    name: str
+    subject: str
+    reference: str
+    columns: list[str] = []
+    thresholds: Thresholds = Thresholds()
+    rule: AlertRule = AlertRule()
+    window_s: int = _DAY_S
+    time_column: str = ""
+    score: str = ""
+    predicted: str = ""
+    positive: str = ""
+    baseline: dict[str, BaselineMetric] = {}
+    tolerances: dict[str, float] = {}
+    ranges: dict[str, list[float | None]] = {}
+    channels: list[str] = []
+    description: str = ""
+    created_us: int = 0
+
+    @property
+    def node(self) -> str:
+        return f"monitor:{self.name}"
+
+    @property
+    def subject_kind(self) -> str:
+        return self.subject.partition(":")[0]
+
+    @property
+    def subject_name(self) -> str:
+        return self.subject.partition(":")[2]
+
+
+def checked(monitor: Monitor) -> Monitor:
+    """The monitor, if it can be asked. Raises InvalidInput naming what cannot be."""
+    _node(monitor.subject, ("endpoint", "dataset"), "subject")
+    _node(monitor.reference, ("dataset", "model"), "reference")
+    limits = monitor.thresholds
+    if not 0 < limits.false_alarm_rate < 1:
+        raise InvalidInput(f"false_alarm_rate is {limits.false_alarm_rate:g}; it must lie between 0 and 1.")
+    for name in ("distance", "variation", "missing_share", "unseen_share", "range_share"):
+        if not 0 < (value := getattr(limits, name)) <= 1:
+            raise InvalidInput(f"Threshold {name} is {value:g}; it must lie in (0, 1].")
+    if limits.least_rows < 2:
+        raise InvalidInput("least_rows must be at least 2.")
+    if monitor.rule.for_windows < 1 or monitor.rule.clear_after < 1 or monitor.rule.cool_down_s < 0:
+        raise InvalidInput("An alert rule needs for_windows ≥ 1, clear_after ≥ 1 and cool_down_s ≥ 0.")
+    if monitor.window_s < 1:
+        raise InvalidInput("window_s must be at least one second.")
+    for column, limit in monitor.ranges.items():
+        low, high = limit if len(limit) == 2 else (1.0, 0.0)
+        if low is not None and high is not None and low > high:
+            raise InvalidInput(f'The range of column "{column}" must be [low, high], null for no limit.')
+    return monitor
+
+
+def _node(ref: str, kinds: tuple[str, ...], what: str) -> None:
+    kind, _, name = ref.partition(":")
+    if kind not in kinds or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(@[A-Za-z0-9_.\-/]+)?", name):
+        forms = " or ".join(f"{one}:NAME" for one in kinds)
+        raise InvalidInput(f'"{ref}" is no {what} of a monitor: write {forms}.')
