@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Transaction",
     "Workspace",
+    "active_producer",
     "connect",
     "current_workspace",
     "init",
@@ -95,6 +96,7 @@ class Scope:
 
 _transaction: contextvars.ContextVar[Transaction | None] = contextvars.ContextVar("trine_transaction", default=None)
 _workspace: contextvars.ContextVar[Workspace | None] = contextvars.ContextVar("trine_workspace", default=None)
+_producer: contextvars.ContextVar[str] = contextvars.ContextVar("trine_producer", default="")
 _uses: contextvars.ContextVar[tuple[Callable[[str], None], ...]] = contextvars.ContextVar("trine_uses", default=())
 
 
@@ -221,13 +223,20 @@ def record_use(node: str) -> None:
 
 
 @contextmanager
-def recording_uses(sink: Callable[[str], None]) -> Generator[None]:
-    """Call `sink` with every node that is read inside the block (a run, a step)."""
-    mark = _uses.set((*_uses.get(), sink))
+def recording_uses(sink: Callable[[str], None], producer: str = "") -> Generator[None]:
+    """Call `sink` with every node that is read inside the block; what the block makes was produced by `producer` (a run, a step)."""
+    uses = _uses.set((*_uses.get(), sink))
+    made_by = _producer.set(producer or _producer.get())
     try:
         yield
     finally:
-        _uses.reset(mark)
+        _producer.reset(made_by)
+        _uses.reset(uses)
+
+
+def active_producer() -> str:
+    """The node of the run or step that is active here, or nothing: the maker of what is made."""
+    return _producer.get()
 
 
 def connect(

@@ -1,0 +1,248 @@
+"""`trine data`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trine.cli.shell import ago, argument, command, echo, group, option, show
+
+if TYPE_CHECKING:
+    from trine.data import Changes, Diff
+    from trine.workspace import Workspace
+
+FILE = click.Path(path_type=Path)
+
+
+@group()
+def data() -> None:
+    """Datasets: versioned folders and tables, verified whenever they are read."""
+
+
+@data.command("add")
+@argument("path", type=FILE)
+@option("--name", required=True, help="The dataset.")
+@option("--message", "-m", default="", help="What this version is.")
+@option("--kind", type=click.Choice(["files", "table"]), help="table: a .parquet or .csv file becomes the table.")
+@option("--branch", default="main", show_default=True)
+@option("--tag", default="", help="Also name this version for good.")
+@option("--checks", type=FILE, help="Expectations (YAML) that a table must hold.")
+@command(
+    example="trine data add images/ --name images -m 'first 2,000'\ntrine data add jan.csv --name sales --kind table"
+)
+def add(
+    ws: Workspace, path: Path, name: str, message: str, kind: Any, branch: str, tag: str, checks: Path | None
+) -> None:
+    """Commit PATH, a folder or file, as the next version of a dataset."""
+    from trine import data as room
+
+    made = room.add(path, name=name, message=message, kind=kind, branch=branch, tag=tag, checks=checks, ws=ws)
+    size = f"{made.rows:,} rows" if made.rows is not None else f"{made.files:,} files"
+    show(made, text=f"{made.ref}  {size}, {_bytes(made.size_bytes)}")
+
+
+@data.command("status")
+@argument("path", type=FILE, default=".")
+@command(example="trine data status images/")
+def status(ws: Workspace, path: Path) -> None:
+    """What changed in PATH since it was added or checked out."""
+    from trine import data as room
+
+    found = room.status(path, ws=ws)
+    head = f"{found.path} was {found.dataset}@{found.commit[:12]}"
+    show(found, text=f"{head}: " + (_changes(found.changes) or "no changes"))
+
+
+@data.command("checkout")
+@argument("ref")
+@argument("folder", type=FILE)
+@option("--force", is_flag=True, help="Overwrite files that were changed here.")
+@command(example="trine data checkout images@v1 out/")
+def checkout(ws: Workspace, ref: str, folder: Path, force: bool) -> None:
+    """Write the files of REF (name, name@branch, name@tag, name@commit) into FOLDER."""
+    from trine import data as room
+
+    made = room.checkout(ref, folder, force=force, ws=ws)
+    show(made, text=f"{made.ref} is in {folder} ({made.files:,} files)")
+
+
+@data.command("ls")
+@command(example="trine data ls")
+def list_(ws: Workspace) -> None:
+    """Datasets with their branches and tags."""
+    from trine.data import operations
+
+    show(
+        operations.list_datasets(ws, limit=1000),
+        table=[
+            ("dataset", lambda d: d.name),
+            ("kind", lambda d: d.kind),
+            ("branches", lambda d: [f"{name}={commit[:8]}" for name, commit in d.branches.items()]),
+            ("tags", lambda d: list(d.tags)),
+        ],
+        empty="No datasets yet. Add one: trine data add PATH --name NAME",
+    )
+
+
+@data.command("log")
+@argument("name")
+@option("--branch", default="", help="Only this branch.")
+@option("--limit", default=50, show_default=True)
+@command(example="trine data log images")
+def log(ws: Workspace, name: str, branch: str, limit: int) -> None:
+    """Versions of a dataset, newest first."""
+    from trine.data import operations
+
+    show(
+        operations.list_commits(ws, name=name, branch=branch, limit=limit),
+        table=[
+            ("commit", lambda c: c.id[:12]),
+            ("branch", lambda c: c.branch),
+            ("state", lambda c: c.state),
+            ("rows", lambda c: c.rows),
+            ("files", lambda c: c.files),
+            ("author", lambda c: c.author),
+            ("made", lambda c: ago(c.created_us)),
+            ("message", lambda c: c.message),
+        ],
+    )
+
+
+@data.command("show")
+@argument("ref")
+@command(example="trine data show sales@v1")
+def show_(ws: Workspace, ref: str) -> None:
+    """A version's schema, profile and check results."""
+    from trine import data as room
+    from trine.cli.shell import is_json, print_table
+    from trine.data.profile import shown
+
+    commit = room.resolve(ref, ws=ws)
+    if is_json() or not commit.profile:
+        show(commit)
+        return
+    echo(f"{commit.ref}  {commit.rows:,} rows  {commit.state}  {commit.message}")
+    columns = room.profile_of(ws, commit).columns
+    rows = [
+        [c.name, c.dtype, c.nulls, c.distinct, shown(c.min, c.dtype), shown(c.mean, c.dtype), shown(c.max, c.dtype)]
+        for c in columns
+    ]
+    print_table(["column", "type", "nulls", "distinct", "min", "mean", "max"], rows)
+    for one in commit.checks:
+        echo(
+            f"{'ok    ' if one.passed else one.severity.ljust(6)} {one.name}"
+            + (f": {one.failing} rows" if one.failing else "")
+        )
+
+
+@data.command("diff")
+@argument("before")
+@argument("after")
+@command(example="trine data diff sales@v1 sales")
+def diff(ws: Workspace, before: str, after: str) -> None:
+    """What changed from one version to another."""
+    from trine import data as room
+
+    found = room.diff(before, after, ws=ws)
+    show(found, text=_difference(found))
+
+
+def _difference(found: Diff) -> str:
+    lines = [f"{found.before} → {found.after}"]
+    if found.rows_before is not None and found.rows_after is not None:
+        lines.append(f"rows   {found.rows_before:,} → {found.rows_after:,}")
+        for one in found.columns:
+            if one.before is None or one.after is None:
+                lines.append(f"column {one.name}: {'new' if one.before is None else 'gone'}")
+                continue
+            told = [
+                f"{field} {a if not isinstance(a, float) else f'{a:.5g}'} → {b if not isinstance(b, float) else f'{b:.5g}'}"
+                for field in ("dtype", "nulls", "distinct", "min", "mean", "max")
+                if (a := getattr(one.before, field)) != (b := getattr(one.after, field))
+            ]
+            lines.append(f"column {one.name}: {', '.join(told) or 'distribution'}")
+    else:
+        lines.append(_changes(found.files) or "no changes")
+    return "\n".join(lines)
+
+
+def _changes(changes: Changes) -> str:
+    lines = [
+        f"\n  {mark} {path}"
+        for mark, paths in (("+", changes.added), ("-", changes.removed), ("~", changes.changed))
+        for path in paths[:50]
+    ]
+    hidden = sum(max(0, len(paths) - 50) for paths in (changes.added, changes.removed, changes.changed))
+    return "".join(lines) + (f"\n  … and {hidden} more" if hidden else "")
+
+
+@data.command("tag")
+@argument("ref")
+@argument("tag")
+@option("--move", is_flag=True, help="Move a tag that is there.")
+@command(example="trine data tag sales@main v1")
+def tag(ws: Workspace, ref: str, tag: str, move: bool) -> None:
+    """Name a version for good."""
+    from trine.data import operations
+    from trine.data.commits import split_ref
+
+    name, version = split_ref(ref)
+    made = operations.tag_commit(ws, name=name, tag=tag, ref=version, move=move)
+    show(made, text=f"{name}@{tag} is {made.id[:12]}")
+
+
+@data.command("branch")
+@argument("ref")
+@argument("branch")
+@command(example="trine data branch sales@v1 cleanup")
+def branch(ws: Workspace, ref: str, branch: str) -> None:
+    """Start a branch at a version."""
+    from trine.data import operations
+    from trine.data.commits import split_ref
+
+    name, version = split_ref(ref)
+    made = operations.create_branch(ws, name=name, branch=branch, ref=version)
+    show(made, text=f"{name}@{branch} starts at {made.id[:12]}")
+
+
+@data.command("verify")
+@argument("ref")
+@command(example="trine data verify sales@v1")
+def verify(ws: Workspace, ref: str) -> None:
+    """Read and check everything a version needs; damage is named and ends with exit code 1."""
+    from trine import data as room
+    from trine.errors import Damaged
+
+    damage = room.verify(ref, ws=ws)
+    if damage:
+        raise Damaged(
+            f"{len(damage)} objects of {ref} are damaged: {damage[0].problem}", objects=[d.hash for d in damage]
+        )
+    show({"ref": ref, "intact": True}, text=f"{ref} is intact")
+
+
+@data.command("rm")
+@argument("ref")
+@option("--yes", is_flag=True, help="Do not ask.")
+@command(example="trine data rm sales@cleanup")
+def remove(ws: Workspace, ref: str, yes: bool) -> None:
+    """Remove a branch or tag (name@ref), or a whole dataset (name)."""
+    from trine.data import operations
+
+    if not yes:
+        click.confirm(f"Remove {ref}?", abort=True)
+    name, at, version = ref.partition("@")
+    if at:
+        done = operations.delete_ref(ws, name=name, ref=version)
+    else:
+        done = operations.delete_dataset(ws, name=name)
+    show(done, text=f"Removed {ref}.")
+
+
+def _bytes(size: int) -> str:
+    for unit, power in (("GB", 30), ("MB", 20), ("KB", 10)):
+        if size >= 1 << power:
+            return f"{size / (1 << power):.1f} {unit}"
+    return f"{size} bytes"

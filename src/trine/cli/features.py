@@ -1,0 +1,201 @@
+"""`trine features`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trine.cli.shell import ago, argument, command, echo, group, option, show, when
+
+if TYPE_CHECKING:
+    from trine.workspace import Workspace
+
+
+@group()
+def features() -> None:
+    """Feature views: definitions, freshness, online values."""
+
+
+@features.command("ls")
+@command(example="trine features ls")
+def list_(ws: Workspace) -> None:
+    """Feature views with their newest versions."""
+    from trine.features import operations
+
+    show(
+        operations.list_views(ws, limit=1000),
+        table=[
+            ("view", lambda v: f"{v.name}@{v.version}"),
+            ("entity", lambda v: v.definition.entity.name),
+            ("source", lambda v: v.definition.source),
+            ("features", lambda v: [feature.name for feature in v.definition.features]),
+            ("by", lambda v: v.author),
+            ("made", lambda v: ago(v.created_us)),
+        ],
+        empty="No feature views yet. Register some from Python: trine.features.apply(view, service)",
+    )
+
+
+@features.command("services")
+@command(example="trine features services")
+def services(ws: Workspace) -> None:
+    """Feature services with their newest versions."""
+    from trine.features import operations
+
+    show(
+        operations.list_services(ws, limit=1000),
+        table=[
+            ("service", lambda s: f"{s.name}@{s.version}"),
+            ("views", lambda s: [view.name for view in s.definition.views]),
+            ("features", lambda s: s.definition.columns),
+            ("by", lambda s: s.author),
+            ("made", lambda s: ago(s.created_us)),
+        ],
+        empty="No feature services yet. Register one from Python: trine.features.apply(service)",
+    )
+
+
+@features.command("show")
+@argument("name", metavar="NAME[@VERSION]")
+@command(example="trine features show weather@2")
+def show_(ws: Workspace, name: str) -> None:
+    """One feature view: where its rows come from, and how each feature is computed."""
+    from trine.cli.shell import is_json, print_table
+    from trine.features import operations
+    from trine.features.registry import reference
+
+    named, version = reference(name, "feature view")
+    found = operations.get_view(ws, name=named, version=version)
+    if is_json():
+        show(found)
+        return
+    view = found.definition
+    facts = {
+        "version": f"{view.name}@{found.version}  {found.hash[:12]}",
+        "entity": f"{view.entity.name} ({', '.join(view.entity.keys)})",
+        "source": view.source,
+        "time": view.time or "none: the last row per key always holds",
+        "known at": (view.created or view.time or "") + (f" + {view.delay}" if view.delay else ""),
+        "time to live": view.ttl,
+        "fresh within": view.freshness,
+        "owner": view.owner,
+        "about": view.description,
+        "registered": f"{when(found.created_us)} by {found.author}",
+    }
+    for label, value in facts.items():
+        if value:
+            echo(f"{label.ljust(13)} {value}")
+    print_table(
+        ["feature", "how", "column", "window", "where"],
+        [[each.name, each.how, each.column, each.window, each.where] for each in view.features],
+    )
+
+
+@features.command("freshness")
+@argument("view", required=False, default="")
+@command(example="trine features freshness")
+def freshness(ws: Workspace, view: str) -> None:
+    """How old the newest rows are, in each view's dataset and online."""
+    from trine.features import operations
+
+    show(
+        operations.freshness(ws, view=view),
+        table=[
+            ("view", lambda f: f"{f.view}@{f.version}"),
+            ("state", lambda f: f.state),
+            ("newest in source", lambda f: when(f.source_newest_us)),
+            ("age", lambda f: _age(f.source_age_s)),
+            ("newest online", lambda f: when(f.online_newest_us)),
+            ("age online", lambda f: _age(f.online_age_s)),
+            ("allowed", lambda f: f.allowed or "–"),
+        ],
+        empty="No feature views yet. Register some from Python: trine.features.apply(view, service)",
+    )
+
+
+@features.command("materialize")
+@argument("views", nargs=-1, required=True, metavar="VIEW...")
+@option("--until", default="", help="As known at that time (ISO 8601, UTC); default: now.")
+@command(example="trine features materialize weather --until 2013-03-01")
+def materialize(ws: Workspace, views: tuple[str, ...], until: str) -> None:
+    """Fill the online store with views, from the newest commits of their datasets."""
+    from trine.features.online_store import materialize as fill
+
+    moment = _moment(until)
+    made = [fill(view, moment, ws=ws) for view in views]
+    show(
+        made,
+        table=[
+            ("view", lambda p: f"{p.view}@{p.version}"),
+            ("keys", lambda p: p.rows),
+            ("known until", lambda p: when(p.until_us)),
+            ("newest row", lambda p: when(p.newest_us)),
+            ("source", lambda p: p.source),
+        ],
+    )
+
+
+@features.command("get")
+@argument("service")
+@argument("keys", nargs=-1, required=True, metavar="KEY=VALUE...")
+@option("--as-of", default="", help="At that time (ISO 8601, UTC); default: now.")
+@command(example="trine features get delays origin=JFK carrier=UA")
+def get(ws: Workspace, service: str, keys: tuple[str, ...], as_of: str) -> None:
+    """The online values of a service's features for one set of keys."""
+    from trine.features.online_store import online
+    from trine.features.registry import service_of
+
+    found = service_of(service, ws)
+    kinds = {
+        column: kind
+        for selection in found.selections
+        for column, kind in zip(selection.spine_keys, selection.view.entity.keys.values(), strict=True)
+    }
+    row = {name: _typed(value, kinds.get(name, "")) for name, value in map(_pair, keys)}
+    show(online(found, [row], _moment(as_of), ws=ws)[0])
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from trine.errors import InvalidInput
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput(f'"{text}" is no key: write column=value, for instance origin=JFK.')
+    return name, value
+
+
+def _typed(text: str, kind: str) -> Any:
+    """A key from the command line as the type its entity says; whole numbers stay text only where a text is wanted."""
+    import datetime as dt
+
+    from trine.errors import InvalidInput
+
+    try:
+        if kind == "int" or (kind == "" and text.lstrip("-").isdigit()):
+            return int(text)
+        if kind == "date":
+            return dt.date.fromisoformat(text)
+        if kind == "bool":
+            return {"true": True, "false": False}[text.lower()]
+    except (KeyError, ValueError) as error:
+        raise InvalidInput(f'"{text}" is no {kind}.') from error
+    return text
+
+
+def _moment(text: str) -> Any:
+    import datetime as dt
+
+    from trine.errors import InvalidInput
+
+    try:
+        return dt.datetime.fromisoformat(text) if text else None
+    except ValueError:
+        raise InvalidInput(f'"{text}" is no time: write 2013-03-01 or 2013-03-01T12:00:00.') from None
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,70 @@
+"""`trine.dataset("flights")`: a dataset by name, with its verbs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trine.data import operations as door
+from trine.data.checkout import Diff, checkout, diff, verify
+from trine.data.commits import Commit
+from trine.data.datasets import add, commit, resolve
+from trine.data.load import load, profile
+from trine.data.profile import Profile
+from trine.storage.objects import Damage
+from trine.workspace import Workspace, current_workspace
+
+
+class Dataset:
+    """One dataset of a workspace; nothing is read or written until a verb is called."""
+
+    def __init__(self, name: str, ws: Workspace) -> None:
+        self.name = name
+        self.ws = ws
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.name}>"
+
+    def add(self, path: Path | str, **options: Any) -> Commit:
+        """Commit a folder or file (`trine.data.add`)."""
+        return add(path, name=self.name, ws=self.ws, **options)
+
+    def commit(self, frame: Any, **options: Any) -> Commit:
+        """Commit rows (`trine.data.commit`)."""
+        return commit(frame, name=self.name, ws=self.ws, **options)
+
+    def load(self, ref: str = "main") -> pl.LazyFrame:
+        """The rows at a branch, tag or commit."""
+        return load(f"{self.name}@{ref}", ws=self.ws)
+
+    def profile(self, ref: str = "main") -> Profile:
+        return profile(f"{self.name}@{ref}", ws=self.ws)
+
+    def resolve(self, ref: str = "main") -> Commit:
+        return resolve(f"{self.name}@{ref}", ws=self.ws)
+
+    def log(self, branch: str = "", limit: int = 100) -> list[Commit]:
+        """Commits, newest first."""
+        return door.list_commits(self.ws, name=self.name, branch=branch, limit=limit).items
+
+    def tag(self, tag: str, ref: str = "main", *, move: bool = False) -> Commit:
+        return door.tag_commit(self.ws, name=self.name, tag=tag, ref=ref, move=move)
+
+    def branch(self, branch: str, ref: str = "main") -> Commit:
+        return door.create_branch(self.ws, name=self.name, branch=branch, ref=ref)
+
+    def checkout(self, folder: Path | str, ref: str = "main", *, force: bool = False) -> Commit:
+        return checkout(f"{self.name}@{ref}", folder, force=force, ws=self.ws)
+
+    def diff(self, before: str, after: str = "main") -> Diff:
+        return diff(f"{self.name}@{before}", f"{self.name}@{after}", ws=self.ws)
+
+    def verify(self, ref: str = "main") -> list[Damage]:
+        return verify(f"{self.name}@{ref}", ws=self.ws)
+
+
+def dataset(name: str, *, ws: Workspace | None = None) -> Dataset:
+    """A dataset by name; it need not exist yet."""
+    return Dataset(name, ws or current_workspace())

@@ -1,0 +1,51 @@
+"""Tables of datasets, their commits, branches and tags."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, String, Table, Text
+
+from trine.ledger import metadata
+
+dataset = Table(
+    "dataset",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("kind", String(10), nullable=False, comment="files or table"),
+    Column("description", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+data_commit = Table(
+    "data_commit",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("dataset", Text, primary_key=True),
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(10), nullable=False),
+    Column("parents", Text, nullable=False, comment="JSON list"),
+    Column("branch", Text, nullable=False),
+    Column("tree", String(64), nullable=False, comment="object"),
+    Column("rows", BigInteger, nullable=True),
+    Column("files", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("schema", Text, nullable=False, comment="JSON object of column types, in order"),
+    Column("profile", String(64), nullable=False, comment="object, or empty"),
+    Column("checks", Text, nullable=False, comment="JSON list"),
+    Column("message", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("state", String(10), nullable=False, comment="accepted or rejected"),
+    Column("created_us", BigInteger, nullable=False),
+    Index(None, "project", "dataset", "created_us"),
+)
+
+data_ref = Table(
+    "data_ref",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("dataset", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("kind", String(10), nullable=False, comment="branch or tag"),
+    Column("commit", String(64), nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+)
