@@ -50,7 +50,7 @@ def key_type(dtype: pl.DataType, where: str) -> KeyType:
     """What kind of key a column holds; `""` for one that holds only nulls."""
     if dtype == pl.Null:
         return ""
-    if dtype in (pl.String, pl.Categorical, pl.Enum):
+    if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)):
         return "str"
     if dtype.is_integer():
         return "int"
@@ -125,7 +125,7 @@ def number(series: pl.Series, how: str, where: str) -> Column:
 
 def truth(series: pl.Series, where: str) -> npt.NDArray[np.bool_]:
     """A boolean column as an array; null is false."""
-    if series.dtype not in (pl.Boolean, pl.Null):
+    if not isinstance(series.dtype, (pl.Boolean, pl.Null)):
         raise InvalidInput(f"{where} is {series.dtype}; `where` needs a true/false column.")
     return series.cast(pl.Boolean).fill_null(False).to_numpy()
 

@@ -9,8 +9,12 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import Row, func, insert, select, update
 
+from trine.data.commits import split_ref
+from trine.data.operations import get_commit
+from trine.data.profile import Profile
 from trine.errors import InvalidInput, NotFound, Unavailable, nearest
 from trine.features.definitions import Entity, FeatureService, FeatureView
+from trine.features.durations import duration_us
 from trine.features.online_file import Held, OnlineFile
 from trine.features.snapshots import Header, OnlineRow
 from trine.features.tables import definition, publication
@@ -81,6 +85,24 @@ class Publication(msgspec.Struct, frozen=True):
     newest_us: int | None
     until_us: int
     published_us: int
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """How old a view's newest row is, in the head of its dataset and online; `allowed` is what its definition promises.
+
+    `state` is stale when either is older than allowed, unknown when nothing is promised or the newest row is not known.
+    """
+
+    view: str
+    version: int
+    state: Literal["fresh", "stale", "unknown"]
+    allowed: str
+    source: str
+    source_newest_us: int | None
+    source_age_s: float | None
+    online_until_us: int | None
+    online_newest_us: int | None
+    online_age_s: float | None
 
 
 class OnlineAnswer(msgspec.Struct, frozen=True):
@@ -242,17 +264,6 @@ def list_entities(ws: Workspace, *, limit: Limit = 100, page: str = "") -> Page[
     return page_of([_entity(row) for row in _newest(ws, "entity", limit, page)], limit, lambda one: one.name)
 
 
-@operation("POST /feature-training-sets", allows="features.write")
-def record_training_set(ws: Workspace, *, commit: str, service: str, inputs: list[str], views: list[str]) -> list[str]:
-    """Say what a training set came from: the dataset commits it was joined from, the view versions that joined them."""
-    for node in inputs:
-        ws.tx.link(commit, "derived", node)
-    for node in (*views, service):
-        ws.tx.link(commit, "used", node)
-    ws.tx.touch(commit)
-    return [*inputs, *views, service]
-
-
 # -- online -----------------------------------------------------------------------------------------------------
 
 
@@ -361,3 +372,50 @@ def _held(ws: Workspace, row: Row[Any], keys: list[bytes]) -> Held:
             f'The online rows of feature view "{row.view}" were replaced while they were read. Try again.'
         )
     return held
+
+
+# -- freshness --------------------------------------------------------------------------------------------------
+
+
+@operation("GET /feature-freshness", allows="features.read")
+def freshness(ws: Workspace, *, view: str = "", as_of_us: int = 0) -> list[Freshness]:
+    """How old the newest rows of one feature view, or of every one, are; by the clock, or at `as_of_us`."""
+    rows = [_version(ws, "view", view, 0)] if view else _newest(ws, "view", 100_000, "")
+    return [_freshness(ws, _view(row), as_of_us or ws.tx.now_us) for row in rows]
+
+
+def _freshness(ws: Workspace, view: ViewVersion, at_us: int) -> Freshness:
+    source, source_newest = _newest_in_source(ws, view.definition)
+    held = _publication(ws, view.name, view.version)
+    online_newest: int | None = held.newest_us if held is not None else None
+    allowed = view.definition.freshness
+    ages = [(at_us - newest) / 1e6 for newest in (source_newest, online_newest) if newest is not None]
+    state: Literal["fresh", "stale", "unknown"] = "unknown"
+    if allowed and source_newest is not None:
+        state = "stale" if max(ages) > duration_us(allowed) / 1e6 else "fresh"
+    return Freshness(
+        view=view.name,
+        version=view.version,
+        state=state,
+        allowed=allowed,
+        source=source,
+        source_newest_us=source_newest,
+        source_age_s=None if source_newest is None else (at_us - source_newest) / 1e6,
+        online_until_us=None if held is None else held.until_us,
+        online_newest_us=online_newest,
+        online_age_s=None if online_newest is None else (at_us - online_newest) / 1e6,
+    )
+
+
+def _newest_in_source(ws: Workspace, view: FeatureView) -> tuple[str, int | None]:
+    """The head commit of the view's dataset, and the greatest time in it (from the commit's profile)."""
+    name, ref = split_ref(view.source)
+    try:
+        commit = get_commit(ws, name=name, ref=ref)
+    except NotFound:
+        return "", None
+    if view.time is None or not commit.profile:
+        return commit.node, None
+    profile = msgspec.json.decode(ws.store.get(commit.profile), type=Profile)
+    column = profile.column(view.time)
+    return commit.node, int(column.max) if column is not None and isinstance(column.max, (int, float)) else None

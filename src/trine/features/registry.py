@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 
 from trine.errors import InvalidInput
 from trine.features import operations
 from trine.features.columns import check_source
-from trine.features.definitions import Entity, FeatureService, FeatureView
-from trine.features.operations import Registered
+from trine.features.definitions import FeatureService, FeatureView
+from trine.features.operations import Freshness, Registered
 from trine.features.sources import open_source
-from trine.ids import canonical_json, digest
+from trine.ids import canonical_json, digest, to_us
 from trine.workspace import Workspace, current_workspace
 
 
-def apply(*definitions: FeatureView | FeatureService | Entity, ws: Workspace | None = None) -> list[Registered]:
+def apply(*definitions: FeatureView | FeatureService, ws: Workspace | None = None) -> list[Registered]:
     """Register views and services (with the entities and views in them); gives the version of each.
 
     Applying what is registered already changes nothing. A view is checked against its dataset: columns and their types.
@@ -62,6 +63,11 @@ def service_of(service: FeatureService | FeatureView | str, ws: Workspace) -> Fe
         return FeatureService(service.name, [service])
     name, version = reference(service, "feature service")
     return operations.get_service(ws, name=name, version=version).definition
+
+
+def freshness(view: str = "", *, as_of: dt.datetime | None = None, ws: Workspace | None = None) -> list[Freshness]:
+    """How old the newest rows of a feature view, or of every one, are, in its dataset and online; by the clock, or at `as_of`."""
+    return operations.freshness(ws or current_workspace(), view=view, as_of_us=to_us(as_of) if as_of else 0)
 
 
 def reference(text: str, what: str) -> tuple[str, int]:

@@ -12,7 +12,7 @@ import io
 import itertools
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex, cast
 
 import msgspec
 import numpy as np
@@ -154,7 +154,7 @@ def _plain(series: pl.Series, view: FeatureView) -> list[Any]:
         )
     if dtype.is_temporal():
         return series.to_physical().to_list()
-    if dtype in (pl.Categorical, pl.Enum) or dtype.is_decimal():
+    if isinstance(dtype, (pl.Categorical, pl.Enum)) or dtype.is_decimal():
         return series.cast(pl.String).to_list()
     return series.to_list()
 
@@ -162,7 +162,7 @@ def _plain(series: pl.Series, view: FeatureView) -> list[Any]:
 def _typed(values: list[Any], dtype: pl.DataType, name: str) -> pl.Series:
     if dtype.is_temporal():
         return pl.Series(name, values, pl.Int64).cast(pl.Int32 if dtype == pl.Date else pl.Int64).cast(dtype)
-    if dtype in (pl.Categorical, pl.Enum) or dtype.is_decimal():
+    if isinstance(dtype, (pl.Categorical, pl.Enum)) or dtype.is_decimal():
         return pl.Series(name, values, pl.String).cast(dtype)
     return pl.Series(name, values, dtype)
 
@@ -196,7 +196,7 @@ def _key_value(value: Any, kind: KeyType, column: str, row: int) -> Any:
         case "date" if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
             return (value - _EPOCH).days
         case "int" if not isinstance(value, (bool, np.bool_)) and hasattr(value, "__index__"):
-            return operator.index(value)
+            return operator.index(cast(SupportsIndex, value))
         case _:
             raise InvalidInput(
                 f'Key "{column}" in row {row} is {value!r}, a {type(value).__name__}; it must be {kind or "null"}.',

@@ -8,7 +8,6 @@ import polars as pl
 
 from trine import data
 from trine.errors import InvalidInput
-from trine.features import operations
 from trine.features.columns import frame_of, need_columns
 from trine.features.definitions import FeatureService, FeatureView
 from trine.features.join import join_service
@@ -50,15 +49,10 @@ def training_set(
     registered = apply(found, ws=ws)
     joined, inputs = _join(spine, found, time, ws, label)
     said = message or f"Training set of feature service {found.name}"
-    commit = data.commit(joined, name=name, message=said, branch=branch, mode="replace", tag=tag, ws=ws)
-    operations.record_training_set(
-        ws,
-        commit=commit.node,
-        inputs=inputs,
-        views=nodes(registered, "view"),
-        service=nodes(registered, "service")[0],
+    definitions = [*nodes(registered, "view"), *nodes(registered, "service")]
+    return data.commit(
+        joined, name=name, message=said, branch=branch, mode="replace", tag=tag, inputs=[*inputs, *definitions], ws=ws
     )
-    return commit
 
 
 def _join(

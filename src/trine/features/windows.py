@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from trine.features.sums import ExactSums, Floats, Ints, prefix, two_product, va
 from trine.features.timeline import Moments, Timeline
 
 Bools = npt.NDArray[np.bool_]
-Values = Floats | Ints
+Values = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

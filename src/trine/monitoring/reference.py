@@ -6,6 +6,7 @@ It comes from the profile that the training commit carries (no raw data is read)
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from trine.data.profile import Profile
 
 Floats = NDArray[np.float64]
 Kind = Literal["number", "time", "category", "boolean", "other"]
@@ -84,10 +87,12 @@ class ReferenceColumn:
     whole: bool = False
     low: float | None = None
     high: float | None = None
+    infinite: int = 0
 
     @property
     def present(self) -> int:
-        return self.count - self.nulls
+        """Rows whose value can be compared: not missing, and finite."""
+        return self.count - self.nulls - self.infinite
 
     @property
     def null_share(self) -> float:
@@ -148,11 +153,16 @@ def of_column(
     top: Any = (),
     low: Any = None,
     high: Any = None,
+    infinite: int = 0,
 ) -> ReferenceColumn:
-    """A reference column from the parts of a column profile: `top` are (value, count) pairs."""
+    """A reference column from the parts of a column profile: `top` are (value, count) pairs, `nulls` count NaN too."""
     kind = kind_of(dtype)
-    present = count - nulls
-    pairs = [(value, int(number)) for value, number in top if value is not None]
+    present = count - nulls - infinite
+    pairs = [
+        (value, int(number))
+        for value, number in top
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    ]
     whole = bool(pairs) and sum(number for _, number in pairs) >= present > 0
     is_integer = dtype.startswith(("Int", "UInt"))
     if kind == "number" and is_integer and whole and len(pairs) <= FEW_VALUES:
@@ -169,23 +179,36 @@ def of_column(
         elif len(quantiles) > 1:
             steps = Steps.of_quantiles(np.array([as_number(q) for q in quantiles], dtype=np.float64))
     levels = {level_name(value): number for value, number in pairs} if kind in ("category", "boolean") else {}
-    size = float(present) if ess is None else float(min(ess, present))
-    return ReferenceColumn(name, dtype, kind, count, nulls, size, steps, levels, whole, as_number(low), as_number(high))
+    return ReferenceColumn(
+        name=name,
+        dtype=dtype,
+        kind=kind,
+        count=count,
+        nulls=nulls,
+        size=float(present) if ess is None else float(min(ess, present)),
+        steps=steps,
+        levels=levels,
+        whole=whole,
+        low=as_number(low),
+        high=as_number(high),
+        infinite=infinite,
+    )
 
 
-def of_profile(profile: Any) -> dict[str, ReferenceColumn]:
+def of_profile(profile: Profile) -> dict[str, ReferenceColumn]:
     """The reference that a commit's profile holds (`trine.data.profile.Profile`)."""
     return {
         column.name: of_column(
             name=column.name,
             dtype=column.dtype,
             count=column.count,
-            nulls=column.nulls,
+            nulls=column.nulls + column.nans,
             ess=column.ess,
-            quantiles=column.quantiles or (),
-            top=column.top or (),
+            quantiles=column.quantiles,
+            top=column.top,
             low=column.min,
             high=column.max,
+            infinite=column.infinities,
         )
         for column in profile.columns
     }
@@ -208,6 +231,17 @@ def of_frame(frame: pl.DataFrame) -> dict[str, ReferenceColumn]:
             steps = Steps.of_counts(points, counts.astype(np.float64))
             low, high = float(points[0]), float(points[-1])
         found[series.name] = ReferenceColumn(
-            series.name, dtype, kind, one.rows, one.nulls, one.size, steps, one.levels, True, low, high
+            name=series.name,
+            dtype=dtype,
+            kind=kind,
+            count=one.rows,
+            nulls=one.nulls,
+            size=one.size,
+            steps=steps,
+            levels=one.levels,
+            whole=True,
+            low=low,
+            high=high,
+            infinite=one.infinite,
         )
     return found

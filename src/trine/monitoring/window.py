@@ -31,7 +31,8 @@ class Sample:
 
     @property
     def present(self) -> int:
-        return self.rows - self.nulls
+        """Rows whose value can be compared: not missing, and finite."""
+        return self.rows - self.nulls - self.infinite
 
     @property
     def null_share(self) -> float:
@@ -39,7 +40,7 @@ class Sample:
 
 
 def sample_of(series: pl.Series, kind: Kind) -> Sample:
-    """Measure a column, rows in time order, read as `kind`. NaN counts as missing; infinities are counted and kept."""
+    """Measure a column, rows in time order, read as `kind`. NaN counts as missing; infinities are counted and left out."""
     if series.dtype.is_float():
         series = series.fill_nan(None)
     rows, nulls = len(series), series.null_count()
@@ -49,8 +50,7 @@ def sample_of(series: pl.Series, kind: Kind) -> Sample:
         values = numbers_of(present)
         infinite = int(np.isinf(values).sum())
         finite = values[np.isfinite(values)] if infinite else values
-        size = effective_size(finite) * (len(values) / max(len(finite), 1))
-        return Sample(rows, nulls, min(size, float(len(values))), null_size, values, infinite=infinite)
+        return Sample(rows, nulls, effective_size(finite), null_size, finite, infinite=infinite)
     if kind in ("category", "boolean"):
         levels, codes = _levels_of(present)
         return Sample(rows, nulls, effective_size_of_codes(codes), null_size, levels=levels, codes=codes)
@@ -63,9 +63,13 @@ def numbers_of(series: pl.Series) -> NDArray[np.float64]:
 
     if series.dtype == pl.Date:
         series = series.cast(pl.Datetime("us"))
-    if isinstance(series.dtype, (pl.Datetime, pl.Duration)):
-        series = series.cast(pl.Datetime("us") if isinstance(series.dtype, pl.Datetime) else pl.Duration("us"))
-    return series.to_physical().cast(pl.Float64).to_numpy()
+    if isinstance(series.dtype, pl.Datetime):
+        series = series.dt.cast_time_unit("us").cast(pl.Int64)
+    elif isinstance(series.dtype, pl.Duration):
+        series = series.cast(pl.Duration("us")).cast(pl.Int64)
+    elif series.dtype == pl.Time:
+        series = series.cast(pl.Int64) // 1_000
+    return series.cast(pl.Float64).to_numpy()
 
 
 def _levels_of(present: pl.Series) -> tuple[dict[str, int], NDArray[np.int64]]:
