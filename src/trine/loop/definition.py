@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import msgspec
 
-
-class OnVerdict(msgspec.Struct, frozen=True, tag="verdict"):
-    """Fire when a monitor's verdict has one of these outcomes."""
-
-    monitor: str
-    outcomes: tuple[str, ...] = ("drift", "degraded")
-
-
-class OnCommit(msgspec.Struct, frozen=True, tag="commit"):
-    """Fire when a commit moves a dataset's branch."""
-
-    dataset: str
-    branch: str = "main"
-
-
-class Schedule(msgspec.Struct, frozen=True, tag="schedule"):
-    """Fire at the times of a cron expression in a time zone; times missed while nothing ran fire once."""
-
-    cron: str
-    tz: str = "UTC"
-
-
-Trigger = OnVerdict | OnCommit | Schedule
+from trine.errors import InvalidInput
+from trine.loop.triggers import Trigger, check_triggers
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -62,7 +41,11 @@ class Canary(msgspec.Struct, frozen=True):
 
 
 class Definition(msgspec.Struct, frozen=True):
-    """A loop without its code: what is kept in the ledger."""
+    """A loop without its code: what is kept in the ledger.
+
+    `pipeline` is where its code is (`file.py:name` or `module:name`). `data` are dataset references by pipeline parameter:
+    each is pinned to its commit when a cycle starts. `params` are the other parameters.
+    """
 
     name: str
     model: str
@@ -73,59 +56,33 @@ class Definition(msgspec.Struct, frozen=True):
     endpoint: str = ""
     rollout: Canary | None = None
     cooldown_s: int = 0
-
-
-State = Literal["triggered", "training", "gating", "promoting", "awaiting", "rolling", "done"]
-"""triggered → training → gating → promoting ⇄ awaiting (approval) → rolling (canary) → done."""
-
-Outcome = Literal["", "promoted", "kept", "rejected", "rolled_back", "failed"]
-"""How a cycle ended: the candidate is in production, production was kept by the gate, an approver said no,
-the canary was rolled back, or the pipeline failed."""
-
-
-class Fired(msgspec.Struct, frozen=True):
-    """Why a cycle started: the trigger's kind, the event behind it and a sentence."""
-
-    kind: str
-    reason: str
-    event: int = 0
-    time_us: int = 0
-    subject: str = ""
-
-
-class Facts(msgspec.Struct, frozen=True):
-    """What a cycle has come to so far."""
-
-    pipeline_run: str = ""
-    candidate: str = ""
-    holdout: str = ""
-    label: str = ""
-    gate: str = ""
-    gate_outcome: str = ""
-    approval: str = ""
-    rollout: str = ""
-
-
-class Cycle(msgspec.Struct, frozen=True):
-    """One turn of a loop."""
-
-    id: str
-    loop: str
-    state: State
-    epoch: int
-    trigger: Fired
-    facts: Facts
-    outcome: Outcome
-    reason: str
-    created_us: int
-    updated_us: int
+    data: dict[str, str] = {}
+    params: dict[str, Any] = {}
 
 
 class LoopInfo(msgspec.Struct, frozen=True):
-    """A loop as the ledger knows it."""
+    """A loop as the ledger knows it. Schedules are judged up to `seen_us`, events up to `seen`."""
 
     name: str
     definition: Definition
     paused: bool
+    seen: int
     seen_us: int
     created_us: int
+
+    @property
+    def node(self) -> str:
+        return f"loop:{self.name}"
+
+
+def check_definition(one: Definition) -> None:
+    """Raise InvalidInput for a loop that could not turn."""
+    check_triggers(one.triggers)
+    if one.cooldown_s < 0:
+        raise InvalidInput(f"cooldown_s is {one.cooldown_s}; it cannot be negative.")
+    if one.rollout is not None and not one.endpoint:
+        raise InvalidInput("A rollout needs the endpoint whose traffic it moves: Loop(…, endpoint=NAME).")
+    if both := sorted(one.data.keys() & one.params.keys()):
+        raise InvalidInput(f'Parameter "{both[0]}" is given in data and in params; give it once.')
+    if not one.pipeline.partition(":")[2]:
+        raise InvalidInput(f'"{one.pipeline}" is no pipeline: write file.py:name or module:name.')

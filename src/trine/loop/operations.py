@@ -1,143 +1,245 @@
-"""The door's part on loops: definitions, cycles and their moves."""
+"""The door's part on loops: definitions, triggers, cycles and their moves."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 
-from trine.errors import Conflict, NotFound, nearest
-from trine.ids import canonical_json, new_id
-from trine.loop.definition import Cycle, Definition, Facts, Fired, LoopInfo, Outcome, State
+from trine.errors import Conflict, InvalidInput, NotFound, nearest
+from trine.ids import canonical_json, new_id, to_datetime
+from trine.ledger import upsert
+from trine.ledger.events import read_events
+from trine.ledger.lineage import walk
+from trine.ledger.tables import cursor, event
+from trine.loop.cycles import Cycle, Facts, Outcome, State, told
+from trine.loop.definition import Definition, LoopInfo, check_definition
 from trine.loop.tables import loop, loop_cycle
-from trine.operations import Done, Limit, Page, operation, page_of, page_start
+from trine.loop.triggers import COMMITTED, Fired, due, fired_by, followed, together
+from trine.operations import Done, Limit, Name, Page, operation, page_of, page_start
 from trine.workspace import Workspace
+
+_BATCH = 1_000
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What would start a cycle now, up to event `seen` and time `seen_us`; `blocked` says why it has to wait."""
+
+    triggers: list[Fired]
+    seen: int
+    seen_us: int
+    blocked: str = ""
+
+
+# -- loops ------------------------------------------------------------------------------------------------------
 
 
 @operation("PUT /loops/{name}", allows="loop.write")
-def put_loop(ws: Workspace, *, name: str, definition: Definition) -> LoopInfo:
-    """Keep a loop's definition; an unchanged one changes nothing but is answered the same."""
+def put_loop(ws: Workspace, *, name: Name, definition: Definition) -> LoopInfo:
+    """Define a loop, or define it anew; a new loop reacts to what happens from now on."""
     tx = ws.tx
-    row = tx.first(select(loop).where(loop.c.project == ws.project, loop.c.name == name))
+    if definition.name != name:
+        raise InvalidInput(f'The definition is of loop "{definition.name}", not of "{name}".')
+    check_definition(definition)
+    row = tx.first(select(loop).where(*_is(ws, name)))
     text = canonical_json(definition).decode()
     tx.touch(f"loop:{name}", before=row.definition if row else None, after=text)
     if row:
-        tx.execute(_one(update(loop), ws, name).values(definition=text))
+        tx.execute(update(loop).where(*_is(ws, name)).values(definition=text))
     else:
         values = {"definition": text, "paused": False, "seen_us": tx.now_us, "created_us": tx.now_us}
         tx.execute(insert(loop).values(project=ws.project, name=name, **values))
+        _mark_seen(ws, name, _head(ws))
     return get_loop(ws, name=name)
 
 
 @operation("GET /loops/{name}", allows="loop.read")
 def get_loop(ws: Workspace, *, name: str) -> LoopInfo:
     """One loop."""
-    row = ws.tx.first(select(loop).where(loop.c.project == ws.project, loop.c.name == name))
+    row = ws.tx.first(select(loop).where(*_is(ws, name)))
     if row is None:
         known = [one.name for one in ws.tx.all(select(loop.c.name).where(loop.c.project == ws.project))]
         raise NotFound(f'No loop "{name}" in project "{ws.project}".{nearest(name, known)} See: trine loop ls')
-    return _loop(row)
+    return _loop(ws, row)
 
 
 @operation("GET /loops", allows="loop.read")
-def list_loops(ws: Workspace, *, limit: Limit = 100, page: str = "") -> Page[LoopInfo]:
-    """Loops by name."""
+def list_loops(ws: Workspace, *, model: str = "", limit: Limit = 100, page: str = "") -> Page[LoopInfo]:
+    """Loops by name; with `model`, those that train it."""
     query = select(loop).where(loop.c.project == ws.project).order_by(loop.c.name).limit(limit + 1)
     if start := page_start(page, fields=str):
         query = query.where(loop.c.name > start)
-    return page_of([_loop(row) for row in ws.tx.all(query)], limit, lambda one: one.name)
+    found = page_of([_loop(ws, row) for row in ws.tx.all(query)], limit, lambda one: one.name)
+    return Page([one for one in found.items if model in ("", one.definition.model)], found.next)
 
 
 @operation("PATCH /loops/{name}", allows="loop.run")
 def pause_loop(ws: Workspace, *, name: str, paused: bool = True) -> LoopInfo:
-    """Stop a loop from starting cycles, or let it go on; triggers that come meanwhile are not lost."""
+    """Stop a loop from starting cycles, or let it go on: what fired meanwhile then starts one. An open cycle goes on."""
     found = get_loop(ws, name=name)
-    ws.tx.execute(_one(update(loop), ws, name).values(paused=paused))
-    ws.tx.touch(f"loop:{name}", before=found.paused, after=paused)
+    ws.tx.execute(update(loop).where(*_is(ws, name)).values(paused=paused))
+    ws.tx.touch(found.node, before=found.paused, after=paused)
     return get_loop(ws, name=name)
 
 
+# -- triggers ---------------------------------------------------------------------------------------------------
+
+
+@operation("POST /loops/{name}/trigger", allows="loop.run")
+def trigger_loop(ws: Workspace, *, name: str, reason: str = "") -> Done:
+    """Ask for a cycle. While one is open this is kept for the next; a cooldown does not hold it back."""
+    found = get_loop(ws, name=name)
+    if found.paused:
+        raise Conflict(f'Loop "{name}" is paused. Let it go on first: trine loop resume {name}')
+    ws.tx.touch(found.node, after=reason)
+    ws.tx.note(reason=reason)
+    return Done(found.node)
+
+
+@operation("GET /loops/{name}/due", allows="loop.read")
+def get_due(ws: Workspace, *, name: str, after: int = 0) -> Due:
+    """What has fired since the loop last started a cycle. A reader that saw nothing up to an event can begin `after` it."""
+    found = get_loop(ws, name=name)
+    triggers = found.definition.triggers
+    fired: list[Fired] = []
+    head = _head(ws)
+    made = _own_run(ws, name)
+    for operation_ in followed(triggers):
+        seen = max(found.seen, after)
+        while batch := read_events(
+            ws.tx.connection, after=seen, limit=_BATCH, project=ws.project, operation=operation_
+        ):
+            for one in batch:
+                hit = fired_by(name, triggers, one)
+                if hit and not (one.operation == COMMITTED and _is_own(ws, one.object, made)):
+                    fired.append(hit)
+            seen = batch[-1].seq
+    fired += due(triggers, found.seen_us, ws.tx.now_us)
+    return Due(fired, head, ws.tx.now_us, _blocked(ws, found, fired))
+
+
+def _blocked(ws: Workspace, found: LoopInfo, fired: list[Fired]) -> str:
+    """Why no cycle may start now, or nothing."""
+    last = ws.tx.first(_cycles(ws, found.name).limit(1))
+    if last is not None and last.state != "done":
+        return f"cycle {last.id} is open"
+    if found.paused:
+        return "the loop is paused"
+    if last is not None and not any(one.kind == "manual" for one in fired):
+        rested_us = last.updated_us + found.definition.cooldown_s * 1_000_000
+        if ws.tx.now_us < rested_us:
+            return f"the loop cools down until {to_datetime(rested_us):%Y-%m-%d %H:%M:%S} UTC"
+    return ""
+
+
+def _own_run(ws: Workspace, name: str) -> str:
+    """The pipeline run of the last cycle: what it committed must not start the next one."""
+    last = ws.tx.first(_cycles(ws, name).limit(1))
+    return _cycle(last).facts.pipeline_run if last is not None else ""
+
+
+def _is_own(ws: Workspace, node: str, pipeline_run: str) -> bool:
+    """Whether a commit came out of a step (or a run inside a step) of a pipeline run."""
+    if not pipeline_run:
+        return False
+    makers = {node}
+    for one in walk(ws.tx.connection, ws.project, node, direction="up", depth=4).edges:  # nearest first
+        if one.kind == "produced" and one.target in makers:
+            makers.add(one.source)
+    return any(one.startswith(f"step_run:{pipeline_run}/") for one in makers)
+
+
+def _head(ws: Workspace) -> int:
+    return ws.tx.scalar(select(func.max(event.c.seq))) or 0
+
+
+def _mark_seen(ws: Workspace, name: str, seq: int) -> None:
+    ws.tx.execute(upsert(cursor), {"project": ws.project, "consumer": _consumer(name), "seq": seq})
+
+
+# -- cycles -----------------------------------------------------------------------------------------------------
+
+
 @operation("POST /loops/{name}/cycles", allows="loop.run")
-def start_cycle(ws: Workspace, *, name: str, trigger: Fired, seen_us: int = 0) -> Cycle:
-    """Start a cycle; a loop has one open cycle at a time."""
+def start_cycle(ws: Workspace, *, name: str) -> Cycle:
+    """Start a cycle for what is due, all of it together; a loop has one open cycle at a time."""
     tx = ws.tx
-    get_loop(ws, name=name)
-    query = select(loop_cycle.c.id).where(
-        loop_cycle.c.project == ws.project, loop_cycle.c.loop == name, loop_cycle.c.state != "done"
-    )
-    if opened := tx.scalar(query):
-        raise Conflict(f'Loop "{name}" has the open cycle {opened}; it has to end before another starts.')
+    found = get_due(ws, name=name)
+    if found.blocked:
+        raise Conflict(f'Loop "{name}" starts no cycle now: {found.blocked}.')
+    if not found.triggers:
+        raise Conflict(f'No trigger of loop "{name}" has fired. Ask for a cycle with: trine loop trigger {name}')
+    trigger = together(found.triggers)
     identity = new_id()
-    tx.execute(
-        insert(loop_cycle).values(
-            project=ws.project,
-            id=identity,
-            loop=name,
-            state="triggered",
-            epoch=0,
-            trigger=canonical_json(trigger).decode(),
-            facts=canonical_json(Facts()).decode(),
-            outcome="",
-            reason="",
-            created_us=tx.now_us,
-            updated_us=tx.now_us,
-        )
-    )
-    if seen_us:
-        tx.execute(_one(update(loop), ws, name).values(seen_us=seen_us))
+    row = {
+        "project": ws.project,
+        "id": identity,
+        "loop": name,
+        "state": "triggered",
+        "epoch": 0,
+        "trigger": canonical_json(trigger).decode(),
+        "facts": canonical_json(Facts()).decode(),
+        "outcome": "",
+        "reason": told(trigger, Facts()),
+        "created_us": tx.now_us,
+        "updated_us": tx.now_us,
+    }
+    tx.execute(insert(loop_cycle), row)
+    tx.execute(update(loop).where(*_is(ws, name)).values(seen_us=found.seen_us))
+    _mark_seen(ws, name, found.seen)
     tx.touch(f"cycle:{identity}", after="triggered")
     tx.note(loop=name, trigger=msgspec.to_builtins(trigger))
-    if trigger.subject:
-        tx.link(trigger.subject, "triggered", f"cycle:{identity}")
-    return get_cycle(ws, id=identity)
+    tx.link(f"loop:{name}", "triggered", f"cycle:{identity}")
+    for one in found.triggers:
+        if one.subject:
+            tx.link(one.subject, "triggered", f"cycle:{identity}")
+    return get_cycle(ws, cycle_id=identity)
 
 
-@operation("PUT /loops/{name}/seen", allows="loop.run")
-def mark_seen(ws: Workspace, *, name: str, seen_us: int) -> Done:
-    """Say that schedules were judged up to a time."""
-    ws.tx.execute(_one(update(loop), ws, name).values(seen_us=seen_us))
-    ws.tx.touch(f"loop:{name}", after=seen_us)
-    return Done(name)
-
-
-@operation("POST /cycles/{id}/move", allows="loop.run")
+@operation("POST /cycles/{cycle_id}/moves", allows="loop.run")
 def move_cycle(
-    ws: Workspace, *, id: str, epoch: int, state: State, facts: Facts, outcome: Outcome = "", reason: str = ""
+    ws: Workspace, *, cycle_id: str, epoch: int, state: State, facts: Facts, outcome: Outcome = "", reason: str = ""
 ) -> Cycle:
     """Move a cycle on. `epoch` is the one it was read with: of two movers one wins, the other gets Conflict."""
     tx = ws.tx
-    found = get_cycle(ws, id=id)
-    moved = tx.execute(
-        update(loop_cycle)
-        .where(loop_cycle.c.project == ws.project, loop_cycle.c.id == id, loop_cycle.c.epoch == epoch)
-        .values(
-            state=state,
-            epoch=epoch + 1,
-            facts=canonical_json(facts).decode(),
-            outcome=outcome,
-            reason=reason,
-            updated_us=tx.now_us,
-        )
-    )
-    if not moved.rowcount:
-        raise Conflict(f"Cycle {id} has moved on to {found.state} (epoch {found.epoch}, not {epoch}).")
-    tx.touch(f"cycle:{id}", before=found.state, after=state)
+    found = get_cycle(ws, cycle_id=cycle_id)
+    if found.epoch != epoch or not found.is_open:
+        raise Conflict(f"Cycle {cycle_id} has moved on to {found.state} (epoch {found.epoch}, not {epoch}).")
+    if (state == "done") != bool(outcome):
+        raise InvalidInput("A cycle has an outcome when it is done, and only then.")
+    values = {
+        "state": state,
+        "epoch": epoch + 1,
+        "facts": canonical_json(facts).decode(),
+        "outcome": outcome,
+        "reason": reason,
+        "updated_us": tx.now_us,
+    }
+    tx.execute(update(loop_cycle).where(loop_cycle.c.project == ws.project, loop_cycle.c.id == cycle_id).values(values))
+    tx.touch(found.node, before=found.state, after=state)
     tx.note(loop=found.loop, state=state, outcome=outcome, reason=reason, facts=msgspec.to_builtins(facts))
     if facts.pipeline_run and not found.facts.pipeline_run:
-        tx.link(f"cycle:{id}", "triggered", f"pipeline_run:{facts.pipeline_run}")
-    if facts.candidate and not found.facts.candidate:
-        tx.link(f"cycle:{id}", "produced", f"model:{facts.candidate}")
-    return get_cycle(ws, id=id)
+        tx.link(found.node, "triggered", f"pipeline_run:{facts.pipeline_run}")
+    if facts.gate and facts.gate != found.facts.gate:
+        tx.link(found.node, "produced", f"gate:{facts.gate}")
+    if facts.rollout and facts.rollout != found.facts.rollout:
+        tx.link(found.node, "triggered", f"rollout:{facts.rollout}")
+    return get_cycle(ws, cycle_id=cycle_id)
 
 
-@operation("GET /cycles/{id}", allows="loop.read")
-def get_cycle(ws: Workspace, *, id: str) -> Cycle:
-    """One cycle."""
-    row = ws.tx.first(select(loop_cycle).where(loop_cycle.c.project == ws.project, loop_cycle.c.id == id))
-    if row is None:
-        raise NotFound(f'No cycle "{id}" in project "{ws.project}". See: trine loop cycles NAME')
-    return _cycle(row)
+@operation("GET /cycles/{cycle_id}", allows="loop.read")
+def get_cycle(ws: Workspace, *, cycle_id: str) -> Cycle:
+    """One cycle, by its id or a prefix of it that only it has."""
+    query = select(loop_cycle).where(
+        loop_cycle.c.project == ws.project, loop_cycle.c.id.startswith(cycle_id, autoescape=True)
+    )
+    rows = ws.tx.all(query.limit(2)) if cycle_id else []
+    if not rows:
+        raise NotFound(f'No cycle "{cycle_id}" in project "{ws.project}". See: trine loop cycles NAME')
+    if len(rows) > 1:
+        raise InvalidInput(f'More than one cycle begins with "{cycle_id}": give more of the id.')
+    return _cycle(rows[0])
 
 
 @operation("GET /loops/{name}/cycles", allows="loop.read")
@@ -146,12 +248,7 @@ def list_cycles(
 ) -> Page[Cycle]:
     """A loop's cycles, newest first."""
     get_loop(ws, name=name)
-    query = (
-        select(loop_cycle)
-        .where(loop_cycle.c.project == ws.project, loop_cycle.c.loop == name)
-        .order_by(loop_cycle.c.id.desc())
-        .limit(limit + 1)
-    )
+    query = _cycles(ws, name).limit(limit + 1)
     if open_only:
         query = query.where(loop_cycle.c.state != "done")
     if start := page_start(page, fields=str):
@@ -159,24 +256,36 @@ def list_cycles(
     return page_of([_cycle(row) for row in ws.tx.all(query)], limit, lambda one: one.id)
 
 
-def _one(statement: Any, ws: Workspace, name: str) -> Any:
-    return statement.where(loop.c.project == ws.project, loop.c.name == name)
+def _cycles(ws: Workspace, name: str) -> Any:
+    mine = (loop_cycle.c.project == ws.project, loop_cycle.c.loop == name)
+    return select(loop_cycle).where(*mine).order_by(loop_cycle.c.id.desc())
 
 
-def _loop(row: Any) -> LoopInfo:
-    return LoopInfo(
-        row.name, msgspec.json.decode(row.definition, type=Definition), row.paused, row.seen_us, row.created_us
-    )
+def _is(ws: Workspace, name: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return loop.c.project == ws.project, loop.c.name == name
 
 
-def _cycle(row: Any) -> Cycle:
+def _consumer(name: str) -> str:
+    return f"loop:{name}"
+
+
+def _loop(ws: Workspace, row: Row[Any]) -> LoopInfo:
+    definition = msgspec.json.decode(row.definition, type=Definition)
+    place = select(cursor.c.seq).where(cursor.c.project == ws.project, cursor.c.consumer == _consumer(row.name))
+    seen = ws.tx.scalar(place) or 0
+    return LoopInfo(row.name, definition, bool(row.paused), seen, row.seen_us, row.created_us)
+
+
+def _cycle(row: Row[Any]) -> Cycle:
+    trigger = msgspec.json.decode(row.trigger, type=Fired)
+    facts = msgspec.json.decode(row.facts, type=Facts)
     return Cycle(
         row.id,
         row.loop,
         row.state,
         row.epoch,
-        msgspec.json.decode(row.trigger, type=Fired),
-        msgspec.json.decode(row.facts, type=Facts),
+        trigger,
+        facts,
         row.outcome,
         row.reason,
         row.created_us,
