@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -75,10 +76,10 @@ def test_each_due_time_fires_once_however_the_looks_are_spread(zone: str, cron: 
     """Looking in many windows finds exactly the newest of each window: nothing twice, nothing outside, nothing lost."""
     start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     looks = [to_us(start + cut * MINUTE) for cut in sorted(cuts)]
-    found = [last_due(cron, zone, a, b) for a, b in zip(looks, looks[1:], strict=False)]
+    found = [last_due(cron, zone, a, b) for a, b in itertools.pairwise(looks)]
     fired = [time for time in found if time is not None]
     assert fired == sorted(set(fired))
-    for (a, b), time in zip(zip(looks, looks[1:], strict=False), found, strict=True):
+    for (a, b), time in zip(itertools.pairwise(looks), found, strict=True):
         (following,) = upcoming(cron, zone, a if time is None else time, 1)
         assert (time is None and following > b) or (time is not None and a < time <= b < following)
 
