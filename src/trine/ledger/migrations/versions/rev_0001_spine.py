@@ -90,6 +90,14 @@ def upgrade() -> None:
     op.create_index(op.f("ix_approval_digest"), "approval", ["digest"], unique=False)
     op.create_index(op.f("ix_approval_project_state"), "approval", ["project", "state"], unique=False)
     op.create_table(
+        "code_version",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("node", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False, comment="JSON of the CodeVersion"),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "node", name=op.f("pk_code_version")),
+    )
+    op.create_table(
         "cursor",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("consumer", sa.Text(), nullable=False),
@@ -153,6 +161,23 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_edge_down_up_kind"), "edge", ["down", "up", "kind"], unique=False)
     op.create_table(
+        "endpoint",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False, comment="the column that keeps a caller on one variant, or empty"),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("route", sa.Integer(), nullable=False, comment="number of the route that serves now; 0: none"),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "deleted_us",
+            sa.BigInteger(),
+            nullable=True,
+            comment="its routes and log stay; numbers go on if it is made again",
+        ),
+        sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_endpoint")),
+    )
+    op.create_table(
         "event",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("time_us", sa.BigInteger(), nullable=False),
@@ -172,6 +197,15 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_event_object_seq"), "event", ["object", "seq"], unique=False)
     op.create_index(op.f("ix_event_operation_seq"), "event", ["operation", "seq"], unique=False)
+    op.create_table(
+        "experiment",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_experiment")),
+        sa.UniqueConstraint("project", "name", name=op.f("uq_experiment_project_name")),
+    )
     op.create_table(
         "feature_definition",
         sa.Column("project", sa.Text(), nullable=False),
@@ -214,6 +248,44 @@ def upgrade() -> None:
         sa.Column("time_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("actor", "key", name=op.f("pk_idempotency")),
     )
+    op.create_table(
+        "label_part",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("endpoint", sa.Text(), nullable=False),
+        sa.Column(
+            "number", sa.Integer(), autoincrement=False, nullable=False, comment="order of arrival: the last label wins"
+        ),
+        sa.Column("object", sa.String(length=64), nullable=False, comment="Parquet"),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "unknown", sa.BigInteger(), nullable=False, comment="ids that were not in the log when the labels came"
+        ),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "endpoint", "number", name=op.f("pk_label_part")),
+    )
+    op.create_table(
+        "log_part",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column(
+            "segment", sa.String(length=32), nullable=False, comment="the segment it was made from: registered once"
+        ),
+        sa.Column("endpoint", sa.Text(), nullable=False),
+        sa.Column("object", sa.String(length=64), nullable=False, comment="Parquet"),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("first_id", sa.String(length=32), nullable=False),
+        sa.Column("last_id", sa.String(length=32), nullable=False),
+        sa.Column("first_us", sa.BigInteger(), nullable=False),
+        sa.Column("last_us", sa.BigInteger(), nullable=False),
+        sa.Column("lost_bytes", sa.BigInteger(), nullable=False, comment="bytes of damaged frames that were left out"),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "segment", name=op.f("pk_log_part")),
+    )
+    op.create_index(
+        op.f("ix_log_part_project_endpoint_last_us"), "log_part", ["project", "endpoint", "last_us"], unique=False
+    )
+    op.create_index(op.f("ix_log_part_project_last_id"), "log_part", ["project", "last_id"], unique=False)
     op.create_table(
         "loop",
         sa.Column("project", sa.Text(), nullable=False),
@@ -283,6 +355,158 @@ def upgrade() -> None:
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_principal")),
     )
+    op.create_table(
+        "rollout",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("endpoint", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False, comment="the candidate, name@version"),
+        sa.Column("canary", sa.Text(), nullable=False, comment="canonical JSON of the Canary"),
+        sa.Column("baseline_route", sa.Integer(), nullable=False),
+        sa.Column(
+            "route", sa.Integer(), nullable=False, comment="the route of the present step, or the one it ended with"
+        ),
+        sa.Column("variant", sa.Text(), nullable=False, comment="the candidate's name in the routes of the steps"),
+        sa.Column("state", sa.String(length=12), nullable=False, comment="running, promoted, rolled_back or aborted"),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("step_us", sa.BigInteger(), nullable=False, comment="when the present step began"),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_rollout")),
+    )
+    op.create_index(
+        op.f("ix_rollout_project_endpoint_state"), "rollout", ["project", "endpoint", "state"], unique=False
+    )
+    op.create_table(
+        "rollout_move",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("rollout", sa.String(length=32), nullable=False),
+        sa.Column("epoch", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("route", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("findings", sa.Text(), nullable=False, comment="JSON list: what the guards saw"),
+        sa.Column("time_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "rollout", "epoch", name=op.f("pk_rollout_move")),
+    )
+    op.create_table(
+        "route",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("endpoint", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("variants", sa.Text(), nullable=False, comment="JSON list"),
+        sa.Column("salt", sa.String(length=32), nullable=False),
+        sa.Column("back", sa.Integer(), nullable=False, comment="number of the route that rollback restores; 0: none"),
+        sa.Column("restores", sa.Integer(), nullable=False, comment="number of the route this is a copy of; 0: none"),
+        sa.Column("rollout", sa.String(length=32), nullable=False, comment="the rollout that made it, or empty"),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("problem", sa.Text(), nullable=False, comment="why a server could not take it up, or empty"),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "endpoint", "number", name=op.f("pk_route")),
+    )
+    op.create_table(
+        "run",
+        sa.Column(
+            "id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False, comment="32 hex digits"
+        ),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("experiment", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column(
+            "state",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            nullable=False,
+            comment="scheduled, running, finished, failed or killed",
+        ),
+        sa.Column(
+            "reason",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            nullable=False,
+            comment="why it failed or was killed",
+        ),
+        sa.Column("parent", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=True),
+        sa.Column("author", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("session", sa.String(length=32), nullable=False, comment="the process that keeps the run open"),
+        sa.Column("code", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=True, comment="node"),
+        sa.Column("environment", sa.String(length=64), nullable=False, comment="object, or empty"),
+        sa.Column("context", sa.Text(), nullable=False, comment="JSON: arguments, host, seeds"),
+        sa.Column("lost", sa.BigInteger(), nullable=False, comment="points that could not be kept"),
+        sa.Column("started_us", sa.BigInteger(), nullable=False),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.Column("deleted_us", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
+    )
+    op.create_index(op.f("ix_run_experiment_started_us_id"), "run", ["experiment", "started_us", "id"], unique=False)
+    op.create_index(op.f("ix_run_parent"), "run", ["parent"], unique=False)
+    op.create_index(op.f("ix_run_project_started_us_id"), "run", ["project", "started_us", "id"], unique=False)
+    op.create_table(
+        "run_artifact",
+        sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("path", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False, comment="object"),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("run", "path", name=op.f("pk_run_artifact")),
+    )
+    op.create_table(
+        "run_metric",
+        sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("key", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("nans", sa.BigInteger(), nullable=False, comment="how many of them are not a number"),
+        sa.Column("first", sa.Double(), nullable=True, comment="of the least (step, time); here and below null is NaN"),
+        sa.Column("first_step", sa.BigInteger(), nullable=False),
+        sa.Column("first_us", sa.BigInteger(), nullable=False),
+        sa.Column("last", sa.Double(), nullable=True, comment="of the greatest (step, time)"),
+        sa.Column("last_step", sa.BigInteger(), nullable=False),
+        sa.Column("last_us", sa.BigInteger(), nullable=False),
+        sa.Column("min", sa.Double(), nullable=True),
+        sa.Column("min_step", sa.BigInteger(), nullable=False),
+        sa.Column("max", sa.Double(), nullable=True),
+        sa.Column("max_step", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_run_metric")),
+    )
+    op.create_index(op.f("ix_run_metric_key_last_run"), "run_metric", ["key", "last", "run"], unique=False)
+    op.create_table(
+        "run_param",
+        sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("key", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("value", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("number", sa.Double(), nullable=True, comment="the value, when it is a number"),
+        sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_run_param")),
+    )
+    op.create_index(op.f("ix_run_param_key_number_run"), "run_param", ["key", "number", "run"], unique=False)
+    op.create_table(
+        "run_points",
+        sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("key", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("start", sa.BigInteger(), autoincrement=False, nullable=False, comment="how many points came before"),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False, comment="columns of steps, times and values"),
+        sa.PrimaryKeyConstraint("run", "key", "start", name=op.f("pk_run_points")),
+    )
+    op.create_table(
+        "run_segment",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("offset", sa.BigInteger(), nullable=False, comment="the bytes of it that are in the ledger"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_run_segment")),
+    )
+    op.create_index(op.f("ix_run_segment_run"), "run_segment", ["run"], unique=False)
+    op.create_table(
+        "run_tag",
+        sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("key", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("value", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("number", sa.Double(), nullable=True, comment="the value, when it is a number"),
+        sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_run_tag")),
+    )
+    op.create_index(op.f("ix_run_tag_key_number_run"), "run_tag", ["key", "number", "run"], unique=False)
     op.create_table(
         "token",
         sa.Column("id", sa.String(length=16), nullable=False),

@@ -1,0 +1,124 @@
+"""Tables of experiments, runs and their metric points.
+
+Text that expressions compare has the C collation on PostgreSQL, so both databases order it by code point.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, Index, LargeBinary, String, Table, Text, UniqueConstraint
+
+from trine.ledger import RowId, metadata
+
+Exact = Text().with_variant(Text(collation="C"), "postgresql")
+
+experiment = Table(
+    "experiment",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("project", Text, nullable=False),
+    Column("name", Exact, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    UniqueConstraint("project", "name"),
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", Exact, primary_key=True, comment="32 hex digits"),
+    Column("project", Text, nullable=False),
+    Column("experiment", RowId, nullable=False),
+    Column("name", Exact, nullable=False),
+    Column("state", Exact, nullable=False, comment="scheduled, running, finished, failed or killed"),
+    Column("reason", Exact, nullable=False, comment="why it failed or was killed"),
+    Column("parent", Exact, nullable=True),
+    Column("author", Exact, nullable=False),
+    Column("session", String(32), nullable=False, comment="the process that keeps the run open"),
+    Column("code", Exact, nullable=True, comment="node"),
+    Column("environment", String(64), nullable=False, comment="object, or empty"),
+    Column("context", Text, nullable=False, comment="JSON: arguments, host, seeds"),
+    Column("lost", BigInteger, nullable=False, comment="points that could not be kept"),
+    Column("started_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger, nullable=True),
+    Column("deleted_us", BigInteger, nullable=True),
+    Index(None, "project", "started_us", "id"),
+    Index(None, "experiment", "started_us", "id"),
+    Index(None, "parent"),
+)
+
+run_param = Table(
+    "run_param",
+    metadata,
+    Column("run", Exact, primary_key=True),
+    Column("key", Exact, primary_key=True),
+    Column("value", Exact, nullable=False),
+    Column("number", Double, nullable=True, comment="the value, when it is a number"),
+    Index(None, "key", "number", "run"),
+)
+
+run_tag = Table(
+    "run_tag",
+    metadata,
+    Column("run", Exact, primary_key=True),
+    Column("key", Exact, primary_key=True),
+    Column("value", Exact, nullable=False),
+    Column("number", Double, nullable=True, comment="the value, when it is a number"),
+    Index(None, "key", "number", "run"),
+)
+
+run_metric = Table(
+    "run_metric",
+    metadata,
+    Column("run", Exact, primary_key=True),
+    Column("key", Exact, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("nans", BigInteger, nullable=False, comment="how many of them are not a number"),
+    Column("first", Double, nullable=True, comment="of the least (step, time); here and below null is NaN"),
+    Column("first_step", BigInteger, nullable=False),
+    Column("first_us", BigInteger, nullable=False),
+    Column("last", Double, nullable=True, comment="of the greatest (step, time)"),
+    Column("last_step", BigInteger, nullable=False),
+    Column("last_us", BigInteger, nullable=False),
+    Column("min", Double, nullable=True),
+    Column("min_step", BigInteger, nullable=False),
+    Column("max", Double, nullable=True),
+    Column("max_step", BigInteger, nullable=False),
+    Index(None, "key", "last", "run"),
+)
+
+run_points = Table(
+    "run_points",
+    metadata,
+    Column("run", Exact, primary_key=True),
+    Column("key", Exact, primary_key=True),
+    Column("start", BigInteger, primary_key=True, autoincrement=False, comment="how many points came before"),
+    Column("count", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False, comment="columns of steps, times and values"),
+)
+
+run_segment = Table(
+    "run_segment",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("run", Exact, nullable=False),
+    Column("offset", BigInteger, nullable=False, comment="the bytes of it that are in the ledger"),
+    Index(None, "run"),
+)
+
+run_artifact = Table(
+    "run_artifact",
+    metadata,
+    Column("run", Exact, primary_key=True),
+    Column("path", Exact, primary_key=True),
+    Column("hash", String(64), nullable=False, comment="object"),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+code_version = Table(
+    "code_version",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("node", Exact, primary_key=True),
+    Column("body", Text, nullable=False, comment="JSON of the CodeVersion"),
+    Column("created_us", BigInteger, nullable=False),
+)
