@@ -30,6 +30,7 @@ __all__ = [
     "connect",
     "current_workspace",
     "init",
+    "record_resolution",
     "record_use",
     "recording_uses",
     "using",
@@ -98,6 +99,9 @@ _transaction: contextvars.ContextVar[Transaction | None] = contextvars.ContextVa
 _workspace: contextvars.ContextVar[Workspace | None] = contextvars.ContextVar("trine_workspace", default=None)
 _producer: contextvars.ContextVar[str] = contextvars.ContextVar("trine_producer", default="")
 _uses: contextvars.ContextVar[tuple[Callable[[str], None], ...]] = contextvars.ContextVar("trine_uses", default=())
+_resolutions: contextvars.ContextVar[tuple[Callable[[str, str], None], ...]] = contextvars.ContextVar(
+    "trine_resolutions", default=()
+)
 
 
 class Workspace:
@@ -222,14 +226,27 @@ def record_use(node: str) -> None:
         sink(node)
 
 
+def record_resolution(asked: str, node: str) -> None:
+    """Say what a name that may move (`dataset:flights@main`) stands for now: a cached step is good only while it still does."""
+    for sink in _resolutions.get():
+        sink(asked, node)
+
+
 @contextmanager
-def recording_uses(sink: Callable[[str], None], producer: str = "") -> Generator[None]:
-    """Call `sink` with every node that is read inside the block; what the block makes was produced by `producer` (a run, a step)."""
+def recording_uses(
+    sink: Callable[[str], None], producer: str = "", resolved: Callable[[str, str], None] | None = None
+) -> Generator[None]:
+    """Call `sink` with every node that is read inside the block; what the block makes was produced by `producer` (a run, a step).
+
+    `resolved` is told what every name that was asked for stood for (`record_resolution`).
+    """
     uses = _uses.set((*_uses.get(), sink))
     made_by = _producer.set(producer or _producer.get())
+    resolutions = _resolutions.set((*_resolutions.get(), resolved) if resolved else _resolutions.get())
     try:
         yield
     finally:
+        _resolutions.reset(resolutions)
         _producer.reset(made_by)
         _uses.reset(uses)
 

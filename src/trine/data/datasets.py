@@ -17,7 +17,7 @@ from trine.data.profile import profile_frame
 from trine.data.statcache import Checkout, StatCache
 from trine.data.trees import Entry, check_path, read_tree, scan_folder, write_tree
 from trine.errors import CheckFailed, Conflict, InvalidInput, NotFound
-from trine.workspace import Workspace, active_producer, current_workspace
+from trine.workspace import Workspace, active_producer, current_workspace, record_resolution
 
 Checks = Sequence[Expectation] | Path | str | None
 Mode = Literal["append", "replace"]
@@ -238,4 +238,6 @@ def resolve(ref: str, *, ws: Workspace | None = None) -> Commit:
     """The commit a reference means now: `name`, `name@branch`, `name@tag`, `name@commit`, `name@main~1`."""
     ws = ws or current_workspace()
     name, version = split_ref(ref)
-    return door.get_commit(ws, name=name, ref=version)
+    found = door.get_commit(ws, name=name, ref=version)
+    record_resolution(f"dataset:{name}@{version}", found.node)
+    return found
