@@ -332,6 +332,37 @@ def upgrade() -> None:
         sa.UniqueConstraint("project", "ref", name=op.f("uq_node_project_ref")),
     )
     op.create_table(
+        "pipeline_run",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("pipeline", sa.Text(), nullable=False),
+        sa.Column("version", sa.String(length=64), nullable=False, comment="digest of the code"),
+        sa.Column(
+            "entry",
+            sa.Text(),
+            nullable=False,
+            comment="where the code is: file.py:name or module:name; empty: in a session",
+        ),
+        sa.Column("params", sa.Text(), nullable=False, comment="JSON object of documents"),
+        sa.Column("graph", sa.Text(), nullable=False, comment="JSON: the steps with their arguments, and the result"),
+        sa.Column("code", sa.Text(), nullable=False, comment="node of the code commit, or empty"),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column(
+            "epoch", sa.Integer(), nullable=False, comment="goes up with every owner: a late writer changes nothing"
+        ),
+        sa.Column("owner", sa.Text(), nullable=False, comment="the process that drives the run"),
+        sa.Column("lease_until_us", sa.BigInteger(), nullable=False),
+        sa.Column("cancelled_by", sa.Text(), nullable=False, comment="who asked for it to end"),
+        sa.Column("error", sa.Text(), nullable=False, comment="JSON, or empty"),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_pipeline_run")),
+    )
+    op.create_index(
+        op.f("ix_pipeline_run_project_pipeline_id"), "pipeline_run", ["project", "pipeline", "id"], unique=False
+    )
+    op.create_table(
         "policy",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -507,6 +538,40 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_run_tag")),
     )
     op.create_index(op.f("ix_run_tag_key_number_run"), "run_tag", ["key", "number", "run"], unique=False)
+    op.create_table(
+        "step_run",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("run", sa.String(length=32), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False, comment="the run's epoch when the step last moved"),
+        sa.Column("cache_key", sa.String(length=64), nullable=False, comment="empty: cannot be cached"),
+        sa.Column("parts", sa.Text(), nullable=False, comment="JSON: what the cache key is made of"),
+        sa.Column("outputs", sa.Text(), nullable=False, comment="JSON list of stored values"),
+        sa.Column("uses", sa.Text(), nullable=False, comment="JSON list of nodes"),
+        sa.Column(
+            "resolved",
+            sa.Text(),
+            nullable=False,
+            comment="JSON object: names that were asked for, and what they stood for",
+        ),
+        sa.Column("hit", sa.Text(), nullable=False, comment="node of the step run whose outputs these are, or empty"),
+        sa.Column("reason", sa.Text(), nullable=False, comment="why it was no hit"),
+        sa.Column("error", sa.Text(), nullable=False, comment="JSON, or empty"),
+        sa.Column("log", sa.Text(), nullable=False, comment="a short log itself"),
+        sa.Column("log_object", sa.String(length=64), nullable=False, comment="object of a long log, or empty"),
+        sa.Column("started_us", sa.BigInteger(), nullable=True),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.Column("duration_us", sa.BigInteger(), nullable=True, comment="of the last attempt"),
+        sa.Column("retry_at_us", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("project", "run", "key", name=op.f("pk_step_run")),
+    )
+    op.create_index(op.f("ix_step_run_project_cache_key"), "step_run", ["project", "cache_key"], unique=False)
+    op.create_index(
+        op.f("ix_step_run_project_step_ended_us"), "step_run", ["project", "step", "ended_us"], unique=False
+    )
     op.create_table(
         "token",
         sa.Column("id", sa.String(length=16), nullable=False),
