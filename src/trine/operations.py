@@ -12,7 +12,7 @@ import functools
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -36,6 +36,7 @@ __all__ = [
     "Name",
     "Operation",
     "Page",
+    "every",
     "operation",
     "page_of",
     "page_start",
@@ -314,3 +315,12 @@ def page_of(items: list[R], limit: int, key: Callable[[R], Any]) -> Page[R]:
         return Page(items)
     token = base64.urlsafe_b64encode(canonical_json(key(items[limit - 1]))).decode()
     return Page(items[:limit], token)
+
+
+def every(call: Callable[..., Page[R]], ws: Workspace, **values: Any) -> Iterator[R]:
+    """All items of a listing operation, page by page."""
+    page = call(ws, limit=1000, **values)
+    yield from page.items
+    while page.next:
+        page = call(ws, limit=1000, page=page.next, **values)
+        yield from page.items
