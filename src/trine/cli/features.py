@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trine.cli.shell import ago, argument, command, echo, group, option, show, when
+from trine.cli.shell import ago, argument, command, echo, group, moment_us, option, show, when
 
 if TYPE_CHECKING:
     from trine.workspace import Workspace
@@ -182,14 +182,10 @@ def _typed(text: str, kind: str) -> Any:
 
 
 def _moment(text: str) -> Any:
-    import datetime as dt
+    from trine.ids import to_datetime
 
-    from trine.errors import InvalidInput
-
-    try:
-        return dt.datetime.fromisoformat(text) if text else None
-    except ValueError:
-        raise InvalidInput(f'"{text}" is no time: write 2013-03-01 or 2013-03-01T12:00:00.') from None
+    at = moment_us(text)
+    return None if at is None else to_datetime(at)
 
 
 def _age(seconds: float | None) -> str:

@@ -16,7 +16,7 @@ import click
 
 from trine.errors import TrineError
 
-__all__ = ["ago", "argument", "command", "echo", "group", "option", "print_table", "show", "when"]
+__all__ = ["ago", "argument", "command", "echo", "group", "moment_us", "option", "print_table", "show", "when"]
 
 argument = click.argument
 option = click.option
@@ -200,6 +200,17 @@ def when(us: int | None) -> str:
     if us is None:
         return "–"
     return dt.datetime.fromtimestamp(us / 1_000_000, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def moment_us(text: str) -> int | None:
+    """A time as people write it (ISO 8601; UTC unless it names a zone), in microseconds since the epoch; None for ""."""
+    from trine.errors import InvalidInput
+    from trine.ids import to_us
+
+    try:
+        return to_us(dt.datetime.fromisoformat(text)) if text else None
+    except ValueError:
+        raise InvalidInput(f'"{text}" is no time: write 2013-03-01 or 2013-03-01T12:00:00.') from None
 
 
 def ago(us: int | None) -> str:
