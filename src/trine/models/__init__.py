@@ -1,0 +1,79 @@
+"""The model registry: versions, signatures, flavors, aliases."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trine.models.aliases import at, history, promote, rollback
+    from trine.models.flavors import Flavor
+    from trine.models.loading import LoadedModel, load_model, resolve
+    from trine.models.operations import (
+        delete_version,
+        get_model,
+        get_version,
+        list_alias_events,
+        list_models,
+        list_versions,
+        promote_model,
+        register_version,
+        remove_alias,
+        rollback_alias,
+        update_model,
+        update_version,
+    )
+    from trine.models.registry import register
+    from trine.models.signature import Field, Signature, infer_signature
+    from trine.models.versions import AliasEvent, ModelInfo, ModelVersion
+
+_HOMES = {
+    "aliases": ("at", "history", "promote", "rollback"),
+    "flavors": ("Flavor",),
+    "loading": ("LoadedModel", "load_model", "resolve"),
+    "operations": (
+        "delete_version", "get_model", "get_version", "list_alias_events", "list_models", "list_versions",
+        "promote_model", "register_version", "remove_alias", "rollback_alias", "update_model", "update_version",
+    ),
+    "registry": ("register",),
+    "signature": ("Field", "Signature", "infer_signature"),
+    "versions": ("AliasEvent", "ModelInfo", "ModelVersion"),
+}  # fmt: skip
+_FILE_OF = {name: file for file, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AliasEvent",
+    "Field",
+    "Flavor",
+    "LoadedModel",
+    "ModelInfo",
+    "ModelVersion",
+    "Signature",
+    "at",
+    "delete_version",
+    "get_model",
+    "get_version",
+    "history",
+    "infer_signature",
+    "list_alias_events",
+    "list_models",
+    "list_versions",
+    "load_model",
+    "promote",
+    "promote_model",
+    "register",
+    "register_version",
+    "remove_alias",
+    "resolve",
+    "rollback",
+    "rollback_alias",
+    "update_model",
+    "update_version",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are loaded when they are first asked for, so that importing the room costs nothing."""
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_FILE_OF[name]}"), name)
