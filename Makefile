@@ -11,7 +11,7 @@ else
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 endif
 
-.PHONY: demo test check format lint types contracts bench docs clean
+.PHONY: demo test check format lint types contracts bench docs constraints clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo  ## run the whole loop on a year of real flights, in ./demo
@@ -55,6 +55,12 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[demo,postgres]' --group test --group check --group docs
 	@touch $@
+
+constraints: $(VENV)/.made  ## renew the pinned versions from what the registry has now
+	rm -rf .bench/pins && $(PYTHON) -m venv .bench/pins && .bench/pins/bin/python -m pip install --quiet --upgrade pip
+	.bench/pins/bin/python -m pip install --quiet --editable '.[demo,postgres]' --group test --group check --group docs
+	.bench/pins/bin/python -m pip freeze --all --exclude-editable | grep -v '^setuptools' > constraints.txt
+	rm -rf .bench/pins
 
 clean:  ## everything that the targets above made
 	rm -rf $(VENV) .bench site demo .pytest_cache .hypothesis .ruff_cache .import_linter_cache
