@@ -27,7 +27,11 @@ from hypothesis import settings as hypothesis_settings
 from trine.workspace import Workspace, connect, using
 
 hypothesis_settings.register_profile(
-    "trine", deadline=None, max_examples=60, derandomize=bool(os.environ.get("CI")), suppress_health_check=list(HealthCheck)
+    "trine",
+    deadline=None,
+    max_examples=60,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=list(HealthCheck),
 )
 hypothesis_settings.load_profile("trine")
 
@@ -77,6 +81,41 @@ def postgres_url(postgres_server: sqlalchemy.URL) -> Iterator[str]:
     yield _url(postgres_server, name)
     with psycopg.connect(_url(postgres_server, "postgres"), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """A real S3 endpoint (moto) in this process."""
+    import logging
+    import socket
+
+    from moto.server import ThreadedMotoServer
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket_url(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh bucket, and the environment that leads to it."""
+    import urllib.request
+
+    name = f"b{uuid.uuid4().hex}"
+    urllib.request.urlopen(urllib.request.Request(f"{s3_server}/{name}", method="PUT")).close()
+    for variable, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    return f"s3://{name}/trine"
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The content-addressed object store and the append-only segments."""
 
-from trine.storage.objects import Collected, Damage, ObjectStore, Store
+from trine.storage.garbage import Collected, collect
+from trine.storage.objects import Damage, ObjectStore, Store
 from trine.storage.segments import SegmentRead, SegmentWriter, read_segment, segments_in
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "SegmentRead",
     "SegmentWriter",
     "Store",
+    "collect",
     "read_segment",
     "segments_in",
 ]

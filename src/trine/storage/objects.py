@@ -4,35 +4,40 @@ Keys, the same in a folder and in a bucket:
 
     objects/<2 hex>/<hash>    an object of 256 KiB or more, or one stored alone
     packs/<id>.pack, .idx     many small objects (see `packs`)
-    quarantine/…              damaged objects, moved out of the way
-    trash/<time>/…            what garbage collection took out, deleted after the grace period
+    quarantine/<hash>/<id>    damaged bytes, moved out of the way
+    trash/<time>/…            what garbage collection took out (see `garbage`)
 
 What a method returned for is durable. A crash leaves unnamed drafts only. Writers never wait for each other: names
-are contents, so writing an object twice is the same as writing it once.
+are contents, so writing an object twice is the same as writing it once. Storing a damaged object again mends it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from blake3 import blake3
 
-from trine.errors import Damaged, InvalidInput, NotFound
+from trine.errors import Damaged, Failure, InvalidInput, NotFound
 from trine.ids import new_id
 from trine.storage import packs
 from trine.storage.packs import Entry
-from trine.storage.places import Draft, Folder, Place, no_space, open_place
+from trine.storage.places import CHUNK, Draft, Folder, Place, no_space, open_place
 
 SMALL = 256 << 10
 """Objects below this many bytes go into packs when several are stored together."""
 
-_CHUNK = 4 << 20
+log = logging.getLogger("trine.storage")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Store(Protocol):
@@ -60,26 +65,18 @@ class Store(Protocol):
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """One damaged object: where it is and what is wrong."""
+    """One damaged object: where it is and what is wrong. `hash` is empty when the marks of a pack or index are damaged."""
 
     hash: str
     path: str
     problem: str
 
 
-class Collected(msgspec.Struct, frozen=True):
-    """What garbage collection did, or would do: objects and bytes taken out, and deleted for good."""
-
-    objects: int
-    bytes: int
-    deleted: int
-
-
 class ObjectStore:
     """Objects in one place. Threads and processes may share it."""
 
     def __init__(self, place: Place) -> None:
-        self._place = place
+        self.place = place
         self.location = place.location
         self._entries: dict[bytes, tuple[str, Entry]] = {}
         self._packs: set[str] = set()
@@ -98,23 +95,23 @@ class ObjectStore:
 
     def _sweep_drafts(self, grace_s: float = 86_400) -> None:
         """Delete drafts that a crash left behind."""
-        if isinstance(self._place, Folder):
-            for key, _, changed in list(self._place.list("tmp")):
+        if isinstance(self.place, Folder):
+            for key, _, changed in list(self.place.list("tmp")):
                 if time.time() - changed > grace_s:
-                    self._place.delete(key)
+                    self.place.delete(key)
 
     # -- writing --------------------------------------------------------------------------------------------------
 
     def put(self, data: bytes) -> str:
         """Store one object; gives its hash. On disk when it returns."""
-        name = blake3(data, max_threads=blake3.AUTO).hexdigest() if len(data) > _CHUNK else blake3(data).hexdigest()
-        if not self._has(name):
-            self._place.write(_key(name), data)
+        name = _hash(data)
+        if not self.knows(name, len(data)):
+            self.place.write(own_key(name), data)
         return name
 
     def put_many(self, items: Iterable[bytes]) -> list[str]:
         """Store objects; small ones share packs, one fsync for each. All on disk when it returns."""
-        with _Packing(self) as packing:
+        with Packing(self) as packing:
             return [packing.add(item) for item in items]
 
     def put_file(self, path: Path | str) -> str:
@@ -124,7 +121,7 @@ class ObjectStore:
     def put_files(self, paths: Sequence[Path | str]) -> list[tuple[str, int]]:
         """Store files; gives hash and size of each. Raises NotFound or InvalidInput naming a file that cannot be read."""
         found: list[tuple[str, int]] = []
-        with _Packing(self) as packing:
+        with Packing(self) as packing:
             for path in paths:
                 try:
                     with open(path, "rb", buffering=0) as file:
@@ -144,55 +141,59 @@ class ObjectStore:
     def _put_large(self, head: bytes, file: _Reader) -> tuple[str, int]:
         hasher = blake3(max_threads=blake3.AUTO)
         size = 0
-        with self._place.writing() as draft:
+        with self.place.writing() as draft:
             part = head
             while part:
                 hasher.update(part)
                 draft.write(part)
                 size += len(part)
-                part = file.read(_CHUNK)
+                part = file.read(CHUNK)
             name = hasher.hexdigest()
-            if not self._has(name):
-                draft.finish(_key(name))
+            if not self.knows(name, size):
+                draft.finish(own_key(name))
         return name, size
 
     # -- reading --------------------------------------------------------------------------------------------------
 
     def get(self, hash: str) -> bytes:
-        """An object's bytes, checked. Raises NotFound, or Damaged naming the path; the damaged file is put in quarantine."""
-        name = _checked(hash)
-        data = self._place.read(_key(name))
+        """An object's bytes, checked. Raises NotFound, or Damaged naming the path; damaged bytes are put in quarantine."""
+        name = checked(hash)
+        data = self.place.read(own_key(name))
         if data is not None:
             if _hash(data) != name:
-                raise self._quarantine(name, f"it has {len(data)} bytes with another hash")
+                raise self._quarantine(name)
             return data
-        found = self._find(name)
-        if found is None:
-            raise NotFound(f"There is no object {name} in {self.location}.", hash=name)
-        return self._from_pack(name, *found)
+        while found := self._find(name):
+            data = self._from_pack(name, *found)
+            if data is not None:
+                return data
+            self.forget()  # another process repacked it or took it out
+        self._bring_back(name)
+        return self.get(name)
 
-    def _from_pack(self, name: str, pack: str, entry: Entry) -> bytes:
-        where = f"{self.location}/{pack}"
-        payload = self._place.read_range(pack, entry.offset, entry.stored)
+    def _from_pack(self, name: str, pack: str, entry: Entry) -> bytes | None:
+        """The entry's bytes, checked; None when the pack is gone."""
+        payload = self.place.read_range(pack, entry.offset, entry.stored)
+        if payload is None:
+            return None
         try:
-            if payload is None or len(payload) != entry.stored:
+            if len(payload) != entry.stored:
                 raise Damaged("the pack is cut short")
             data = packs.decode(entry.flags, payload, entry.raw)
             if _hash(data) != name:
                 raise Damaged("its bytes have another hash")
         except Damaged as error:
-            message = f"Object {name} in {where} at byte {entry.offset} is damaged: {error.message}."
-            raise Damaged(message, hash=name, path=where, offset=entry.offset) from None
+            raise self._quarantine_entry(name, pack, entry, payload, error.message) from None
         return data
 
     def get_file(self, hash: str, dest: Path | str) -> Path:
         """Write an object to a file: checked, and the file appears whole or not at all."""
         dest = Path(dest)
-        data = self.get(hash)
         temporary = dest.with_name(f".{dest.name}.{new_id()}")
         try:
             dest.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
+            with temporary.open("xb") as file:
+                file.writelines(self.chunks(hash))
             temporary.replace(dest)
         except OSError as error:
             raise no_space(str(dest.parent), error) from error
@@ -200,14 +201,28 @@ class ObjectStore:
             temporary.unlink(missing_ok=True)
         return dest
 
+    def chunks(self, hash: str) -> Iterator[bytes]:
+        """An object's bytes piece by piece. Raises Damaged after the last piece when they were wrong: use none before it ends."""
+        name = checked(hash)
+        parts = self.place.chunks(own_key(name))
+        if parts is None:
+            yield self.get(name)
+            return
+        hasher = blake3(max_threads=blake3.AUTO)
+        for part in parts:
+            hasher.update(part)
+            yield part
+        if hasher.hexdigest() != name:
+            raise self._quarantine(name)
+
     def path_of(self, hash: str) -> Path | None:
         """The read-only file an object is in, checked, when it has one of its own on this disk; else None."""
-        name = _checked(hash)
-        if not isinstance(self._place, Folder) or self._place.size(_key(name)) is None:
+        name = checked(hash)
+        if not isinstance(self.place, Folder) or not self.place.holds(own_key(name)):
             return None
-        path = self._place.root / _key(name)
+        path = self.place.root / own_key(name)
         if blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest() != name:
-            raise self._quarantine(name, "its bytes have another hash")
+            raise self._quarantine(name)
         return path
 
     def read(self, hash: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -215,27 +230,46 @@ class ObjectStore:
         data = self.get(hash)
         return data[offset:] if length is None else data[offset : offset + length]
 
-    def has(self, hashes: Iterable[str]) -> set[str]:
-        """Those of the hashes that are here."""
-        return {name for name in map(_checked, hashes) if self._has(name)}
-
-    def _has(self, name: str) -> bool:
-        return self.knows(bytes.fromhex(name), name) or self._find(name) is not None
-
-    def knows(self, digest: bytes, name: str) -> bool:
-        """Whether an object is here, without looking for packs that other processes added: cheap, and a wrong no only
-        stores it twice."""
-        return digest in self._entries or self._place.size(_key(name)) is not None
-
     def size(self, hash: str) -> int:
         """An object's size in bytes."""
-        name = _checked(hash)
-        size = self._place.size(_key(name))
-        if size is None and (found := self._find(name)):
-            size = found[1].raw
-        if size is None:
-            raise NotFound(f"There is no object {name} in {self.location}.", hash=name)
-        return size
+        name = checked(hash)
+        size = self.place.size(own_key(name))
+        if size is not None:
+            return size
+        if found := self._find(name):
+            return found[1].raw
+        self._bring_back(name)
+        return self.size(name)
+
+    # -- what is here ---------------------------------------------------------------------------------------------
+
+    def has(self, hashes: Iterable[str]) -> set[str]:
+        """Those of the hashes that are here."""
+        names = {checked(one) for one in hashes}
+        here = {name for name in names if self._packed(name)}
+        if here != names:
+            self._load_packs()  # another process may have added some
+            here |= {name for name in names - here if self._packed(name)}
+        rest = sorted(names - here)
+        held = self._each(lambda name: self.place.holds(own_key(name)), rest)
+        return here | {name for name, there in zip(rest, held, strict=True) if there}
+
+    def knows(self, name: str, size: int) -> bool:
+        """Whether an object is here, without looking for packs that other processes added: cheap, and a wrong no only
+        stores it twice. So small objects are not looked up one by one in a far place."""
+        if self._packed(name):
+            return True
+        return not (self.place.is_far and size < SMALL) and self.place.holds(own_key(name))
+
+    def _packed(self, name: str) -> bool:
+        """Whether an object is in a pack that is still there: another process may have taken it out."""
+        found = self._entries.get(bytes.fromhex(name))
+        if found is None:
+            return False
+        if self.place.holds(found[0]):
+            return True
+        self.forget()
+        return False
 
     def _find(self, name: str) -> tuple[str, Entry] | None:
         wanted = bytes.fromhex(name)
@@ -243,25 +277,50 @@ class ObjectStore:
             self._load_packs()  # another process may have added one
         return self._entries.get(wanted)
 
+    def load(self) -> None:
+        """Learn which packs there are, once: what is added after that is compared with them."""
+        if not self._packs:
+            self._load_packs()
+
     def _load_packs(self) -> None:
         with self._lock:
-            for key, _, _ in self._place.list("packs"):
-                if key.endswith(".pack") and key not in self._packs:
-                    self._learn(key, self._index_of(key))
+            fresh = [key for key, _, _ in self.place.list("packs") if key.endswith(".pack") and key not in self._packs]
+            for pack, entries in zip(fresh, self._each(self.index_of, fresh), strict=True):
+                self._learn(pack, entries)
 
-    def _index_of(self, pack: str) -> list[Entry]:
-        index = pack.removesuffix(".pack") + ".idx"
-        entries = packs.decode_index(self._place.read(index) or b"")
-        if entries is None:
-            entries = list(packs.scan_pack(self._place.read(pack) or b""))
-            self._place.delete(index)
-            self._place.write(index, packs.encode_index(entries))
+    def _each(self, look_up: Callable[[T], R], items: Sequence[T]) -> Iterable[R]:
+        """Look-ups in order; in a far place many at a time."""
+        if not self.place.is_far or len(items) < 2:
+            return map(look_up, items)
+        with ThreadPoolExecutor(min(32, len(items))) as pool:
+            return list(pool.map(look_up, items))
+
+    def index_of(self, pack: str) -> list[Entry]:
+        """The entries of a pack; an index that is lost or damaged is made again."""
+        index = _index_key(pack)
+        kept = self.place.read(index)
+        entries = packs.decode_index(kept) if kept is not None else None
+        if entries is not None:
+            return entries
+        data = self.place.read(pack)
+        if data is None:
+            return []
+        if kept is not None:
+            log.warning("%s/%s was damaged; it was made again from its pack", self.location, index)
+        entries = list(packs.scan_pack(data))
+        self.place.write(index, packs.encode_index(entries), replace=True)
         return entries
 
     def _learn(self, pack: str, entries: list[Entry]) -> None:
         self._packs.add(pack)
         for entry in entries:
             self._entries.setdefault(entry.hash, (pack, entry))
+
+    def forget(self) -> None:
+        """Let go of what is known about packs, after one of them went away or lost an entry; it is looked up again."""
+        with self._lock:
+            self._packs = set()
+            self._entries = {}
 
     # -- keeping true ---------------------------------------------------------------------------------------------
 
@@ -270,64 +329,67 @@ class ObjectStore:
         self._load_packs()
         seen = set(self._entries)
         yield from (entry.hex() for entry in seen)
-        for key, _, _ in self._place.list("objects"):
+        for key, _, _ in self.place.list("objects"):
             name = key.rpartition("/")[2]
-            if bytes.fromhex(name) not in seen:
+            if _is_hash(name) and bytes.fromhex(name) not in seen:
                 yield name
 
     def verify(self, hashes: Iterable[str] | None = None) -> list[Damage]:
-        """Read and check objects (default: all); damaged ones are named, those in files of their own put in quarantine."""
+        """Read and check objects (default: all, with the marks of packs and their indexes); the damaged are named."""
         found: list[Damage] = []
-        for name in self.iter_hashes() if hashes is None else hashes:
+        if hashes is None:
+            found += self._verify_packs()
+            hashes = self.iter_hashes()
+        for name in hashes:
             try:
-                self.get(name)
+                for _ in self.chunks(name):
+                    pass
             except (Damaged, NotFound) as error:
                 found.append(Damage(name, error.details.get("path", self.location), error.message))
         return found
 
-    def gc(self, reachable: set[str], *, grace_s: float = 86_400, dry_run: bool = False) -> Collected:
-        """Take out objects that nothing refers to and that are older than the grace period.
-
-        Two phases: they go to `trash/`, and are deleted when they have been there for another grace period. A pack goes
-        when none of its objects is reachable. Who stores a trashed object again simply has it again.
-        """
-        now = time.time()
-        taken = size = deleted = 0
-        trash = f"trash/{int(now)}"
-        for key, bytes_, changed in list(self._place.list("objects")):
-            if key.rpartition("/")[2] not in reachable and now - changed > grace_s:
-                taken, size = taken + 1, size + bytes_
-                if not dry_run:
-                    self._place.move(key, f"{trash}/{key}")
-        self._load_packs()
-        for key, bytes_, changed in list(self._place.list("packs")):
-            if not key.endswith(".pack") or now - changed <= grace_s:
+    def _verify_packs(self) -> Iterator[Damage]:
+        for pack, _, _ in list(self.place.list("packs")):
+            if not pack.endswith(".pack"):
                 continue
-            entries = self._index_of(key)
-            if any(entry.hash.hex() in reachable for entry in entries):
-                continue
-            taken, size = taken + len(entries), size + bytes_
-            if not dry_run:
-                self._place.move(key, f"{trash}/{key}")
-                self._place.delete(key.removesuffix(".pack") + ".idx")
-                self._forget(key)
-        for key, _, _ in list(self._place.list("trash")):
-            if now - int(key.split("/")[1]) > grace_s:
-                deleted += 1
-                if not dry_run:
-                    self._place.delete(key)
-        return Collected(taken, size, deleted)
+            index = _index_key(pack)
+            kept = self.place.read(index)
+            if kept is not None and packs.decode_index(kept) is None:
+                path = f"{self.location}/{index}"
+                yield Damage("", path, f"The index {path} was damaged; it was made again from its pack.")
+            entries = self.index_of(pack)
+            if problem := packs.problem_of(self.place.read(pack) or b"", entries):
+                path = f"{self.location}/{pack}"
+                yield Damage("", path, f"The pack {path} is damaged: {problem}.")
 
-    def _forget(self, pack: str) -> None:
-        with self._lock:
-            self._packs.discard(pack)
-            self._entries = {name: found for name, found in self._entries.items() if found[0] != pack}
+    def _quarantine(self, name: str) -> Damaged:
+        path = f"{self.location}/{own_key(name)}"
+        with contextlib.suppress(Failure):  # a store that cannot be written is still read, and what is damaged named
+            self.place.move(own_key(name), f"quarantine/{name}/{new_id()}")
+        return _damaged(f"Object {path} is damaged: its bytes have another hash.", name, path)
 
-    def _quarantine(self, name: str, problem: str) -> Damaged:
-        key = _key(name)
-        path = f"{self.location}/{key}"
-        self._place.move(key, f"quarantine/{name}-{new_id()}")
-        return Damaged(f"Object {path} is damaged: {problem}. It was put in quarantine.", hash=name, path=path)
+    def _quarantine_entry(self, name: str, pack: str, entry: Entry, payload: bytes, problem: str) -> Damaged:
+        """Take one entry out of its pack's index, so that the pack's other objects stay and this one can be stored again."""
+        with contextlib.suppress(Failure):
+            self.place.write(f"quarantine/{name}/{new_id()}", payload)
+            rest = [one for one in self.index_of(pack) if one.hash != entry.hash]
+            self.place.write(_index_key(pack), packs.encode_index(rest), replace=True)
+        self.forget()
+        path = f"{self.location}/{pack}"
+        return _damaged(f"Object {name} in {path} at byte {entry.offset} is damaged: {problem}.", name, path)
+
+    def _bring_back(self, name: str) -> None:
+        """Take an object out of the trash, or say why it cannot be had."""
+        from trine.storage.garbage import bring_back
+
+        if bring_back(self, name):
+            return
+        if kept := next(self.place.list(f"quarantine/{name}"), None):
+            path = f"{self.location}/{kept[0]}"
+            raise _damaged(f"Object {name} was damaged: what was left of it is {path}.", name, path)
+        raise NotFound(f"There is no object {name} in {self.location}.", hash=name)
+
+    # -- packs ----------------------------------------------------------------------------------------------------
 
     def encoder(self) -> packs.Encoder:
         """This thread's compressor."""
@@ -336,13 +398,13 @@ class ObjectStore:
         return self._encoder.value
 
     def open_draft(self) -> AbstractContextManager[Draft]:
-        return self._place.writing()
+        return self.place.writing()
 
     def finish_pack(self, draft: Draft, entries: list[Entry]) -> None:
         """Name a written pack and its index; from here on its objects are found."""
         pack = f"packs/{new_id()}.pack"
         draft.finish(pack)
-        self._place.write(pack.removesuffix(".pack") + ".idx", packs.encode_index(entries))
+        self.place.write(_index_key(pack), packs.encode_index(entries), replace=True)
         with self._lock:
             self._learn(pack, entries)
 
@@ -351,17 +413,19 @@ class _Reader(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-class _Packing:
-    """Collects small objects into packs; the packs are durable when the block ends."""
+class Packing:
+    """Collects small objects into packs; the packs are durable when the block ends. `anew` stores what is here already too."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, *, anew: bool = False) -> None:
         self._store = store
+        self._anew = anew
         self._entries: dict[bytes, Entry] = {}
         self._buffer: list[bytes] = []
         self._size = 0
         self._single: bytes | None = None
 
-    def __enter__(self) -> _Packing:
+    def __enter__(self) -> Packing:
+        self._store.load()
         return self
 
     def add(self, data: bytes) -> str:
@@ -369,7 +433,7 @@ class _Packing:
             return self._store.put(data)
         hash_ = blake3(data)
         raw, name = hash_.digest(), hash_.hexdigest()
-        if raw in self._entries or self._store.knows(raw, name):
+        if raw in self._entries or (not self._anew and self._store.knows(name, len(data))):
             return name
         flags, payload = self._store.encoder().encode(data)
         if not self._buffer:
@@ -386,7 +450,7 @@ class _Packing:
 
     def _flush(self) -> None:
         if len(self._entries) == 1 and self._single is not None:
-            self._store.put(self._single)
+            self._store.place.write(own_key(_hash(self._single)), self._single)
         elif self._entries:
             with self._store.open_draft() as draft:
                 for part in self._buffer:
@@ -399,15 +463,29 @@ class _Packing:
             self._flush()
 
 
-def _key(name: str) -> str:
+def own_key(name: str) -> str:
+    """The key of an object that is stored alone."""
     return f"objects/{name[:2]}/{name}"
 
 
+def _index_key(pack: str) -> str:
+    return pack.removesuffix(".pack") + ".idx"
+
+
+def _damaged(message: str, name: str, path: str) -> Damaged:
+    return Damaged(f"{message} Store it again to mend it.", hash=name, path=path)
+
+
 def _hash(data: bytes) -> str:
-    return (blake3(data, max_threads=blake3.AUTO) if len(data) > _CHUNK else blake3(data)).hexdigest()
+    return (blake3(data, max_threads=blake3.AUTO) if len(data) > CHUNK else blake3(data)).hexdigest()
 
 
-def _checked(name: str) -> str:
-    if len(name) != 64 or not all(c in "0123456789abcdef" for c in name):
+def _is_hash(name: str) -> bool:
+    return len(name) == 64 and all(c in "0123456789abcdef" for c in name)
+
+
+def checked(name: str) -> str:
+    """The name, when it can be an object's hash."""
+    if not _is_hash(name):
         raise InvalidInput(f"{name[:80]!r} is no object's hash: 64 hexadecimal digits.")
     return name

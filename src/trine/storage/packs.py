@@ -4,6 +4,7 @@
     index = magic, count u32, CRC u32, record*   record = BLAKE3 32 bytes, offset u64, flags u8, stored u32, raw u32
 
 Every entry describes itself, so a lost or damaged index is made again from its pack. Flag 1: the payload is zstd.
+An entry that turned out to be damaged has no record any more: the pack keeps its other objects.
 """
 
 from __future__ import annotations
@@ -55,17 +56,19 @@ class Encoder:
         return 0, data
 
 
-_decompressor = zstandard.ZstdDecompressor
-
-
 def decode(flags: int, payload: bytes, raw: int) -> bytes:
     """The object's bytes. Raises Damaged when they cannot be had."""
-    if not flags & _ZSTD:
+    if flags not in (0, _ZSTD):
+        raise Damaged(f"its flags are {flags}")
+    if not flags:
         return payload
     try:
-        return _decompressor().decompress(payload, max_output_size=raw)
+        # a damaged frame may claim any size, and the decompressor would allocate it
+        if zstandard.frame_content_size(payload) != raw:
+            raise Damaged("its compressed size is wrong")
+        return zstandard.ZstdDecompressor().decompress(payload, max_output_size=raw)
     except zstandard.ZstdError as error:
-        raise Damaged(f"a compressed entry cannot be read: {error}") from error
+        raise Damaged(f"it cannot be decompressed ({error})") from error
 
 
 def pack_entry(hash_: bytes, flags: int, payload: bytes, raw: int) -> bytes:
@@ -100,3 +103,15 @@ def scan_pack(data: bytes) -> Iterator[Entry]:
             return
         yield Entry(hash_, start, flags, stored, raw)
         at = start + stored
+
+
+def problem_of(data: bytes, index: list[Entry]) -> str:
+    """What is wrong with a pack's own marks (magic, entry heads, length), or nothing; payloads are checked when they are read."""
+    if not data.startswith(PACK_MAGIC):
+        return "its first bytes are not the pack mark"
+    heads = {entry.offset: entry for entry in scan_pack(data)}
+    at = max((entry.offset + entry.stored for entry in heads.values()), default=len(PACK_MAGIC))
+    for entry in sorted(index, key=lambda one: one.offset):
+        if heads.get(entry.offset) != entry:
+            return f"the head of the entry at byte {entry.offset - ENTRY.size} does not match the index"
+    return "" if at == len(data) else f"what follows byte {at} is no entry"

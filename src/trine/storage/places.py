@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import threading
+import time
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -13,11 +13,18 @@ from typing import IO, Any, Protocol, cast
 
 from trine.errors import Failure, InvalidInput, NoSpace, Unavailable
 
+RETRIES = 5
+
+CHUNK = 4 << 20
+"""Bytes of one piece when something large is read or written."""
+
 
 class Place(Protocol):
     """A durable map from keys to bytes; what is written is there whole or not at all, also after a power cut."""
 
     location: str
+    is_far: bool
+    """Whether every look-up is a request over a network."""
 
     def read(self, key: str) -> bytes | None:
         """All bytes of a key, or None."""
@@ -25,10 +32,18 @@ class Place(Protocol):
 
     def read_range(self, key: str, offset: int, length: int) -> bytes | None: ...
 
+    def chunks(self, key: str) -> Iterator[bytes] | None:
+        """The bytes of a key piece by piece, or None."""
+        ...
+
     def size(self, key: str) -> int | None: ...
 
-    def write(self, key: str, data: bytes) -> None:
-        """Write a key once; writing it again with the same bytes is harmless (keys are named by content)."""
+    def holds(self, key: str) -> bool:
+        """Whether a key is there; a far place may remember a yes for ten minutes."""
+        ...
+
+    def write(self, key: str, data: bytes, *, replace: bool = False) -> None:
+        """Write a key. Without `replace` one that is there may stay: keys are named by content."""
         ...
 
     def writing(self) -> contextlib.AbstractContextManager[Draft]:
@@ -36,10 +51,12 @@ class Place(Protocol):
         ...
 
     def list(self, prefix: str) -> Iterator[tuple[str, int, float]]:
-        """Keys with size and time of change (seconds since the epoch)."""
+        """Keys below a prefix, with size and time of change (seconds since the epoch)."""
         ...
 
-    def move(self, key: str, to: str) -> None: ...
+    def move(self, key: str, to: str) -> bool:
+        """Give a key another name; False when it is not there."""
+        ...
 
     def delete(self, key: str) -> None: ...
 
@@ -62,35 +79,56 @@ def no_space(location: str, error: OSError) -> Failure:
 class Folder:
     """Objects in a local folder: temporary file, fsync, rename, fsync of the folder."""
 
+    is_far = False
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.location = str(root)
         self._known: set[Path] = set()
 
-    def _path(self, key: str) -> Path:
-        return self.root / key
+    def _path(self, key: str) -> str:
+        return f"{self.location}/{key}"
+
+    @contextlib.contextmanager
+    def _reading(self, key: str) -> Generator[None]:
+        """A missing file is no error here; one that cannot be read is, with its name."""
+        try:
+            yield
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise Failure(f"{self._path(key)} cannot be read: {error.strerror or error}.") from error
 
     def read(self, key: str) -> bytes | None:
-        try:
-            with open(self._path(key), "rb") as file:
-                return file.read()
-        except FileNotFoundError:
-            return None
+        with self._reading(key), open(self._path(key), "rb") as file:
+            return file.read()
+        return None
 
     def read_range(self, key: str, offset: int, length: int) -> bytes | None:
-        try:
-            with open(self._path(key), "rb") as file:
-                return os.pread(file.fileno(), length, offset)
-        except FileNotFoundError:
-            return None
+        with self._reading(key), open(self._path(key), "rb", buffering=0) as file:
+            return os.pread(file.fileno(), length, offset)
+        return None
+
+    def chunks(self, key: str) -> Iterator[bytes] | None:
+        with self._reading(key):
+            return self._pieces(key, open(self._path(key), "rb", buffering=0))
+        return None
+
+    def _pieces(self, key: str, file: IO[bytes]) -> Iterator[bytes]:
+        with self._reading(key), file:
+            while part := file.read(CHUNK):
+                yield part
 
     def size(self, key: str) -> int | None:
         try:
-            return self._path(key).stat().st_size
+            return os.stat(self._path(key)).st_size
         except FileNotFoundError:
             return None
 
-    def write(self, key: str, data: bytes) -> None:
+    def holds(self, key: str) -> bool:
+        return os.path.exists(self._path(key))
+
+    def write(self, key: str, data: bytes, *, replace: bool = False) -> None:
         with self.writing() as draft:
             draft.write(data)
             draft.finish(key)
@@ -101,7 +139,7 @@ class Folder:
         self._make(folder)
         path = folder / f"{os.getpid()}-{uuid.uuid4().hex}"
         try:
-            with open(path, "xb") as file:
+            with open(path, "xb", buffering=0) as file:
                 yield _FolderDraft(self, path, file)
         except OSError as error:
             raise no_space(self.location, error) from error
@@ -109,42 +147,53 @@ class Folder:
             path.unlink(missing_ok=True)
 
     def _make(self, folder: Path) -> None:
+        """Make a folder and the names of all that were missing durable."""
         if folder in self._known:
             return
-        missing = [folder, *folder.parents]
-        missing = missing[: next((i for i, one in enumerate(missing) if one.is_dir()), len(missing))]
+        missing = [one for one in (folder, *folder.parents) if not one.is_dir()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            for one in missing:
+                sync_folder(one.parent)
         except OSError as error:
             raise no_space(self.location, error) from error
-        for one in missing:
-            sync_folder(one.parent)
         self._known.add(folder)
 
     def adopt(self, temporary: Path, key: str) -> None:
         """Give a finished, synced file its name."""
-        target = self._path(key)
+        target = self.root / key
         self._make(target.parent)
         os.chmod(temporary, 0o444)
         os.replace(temporary, target)
         sync_folder(target.parent)
 
     def list(self, prefix: str) -> Iterator[tuple[str, int, float]]:
-        base = self._path(prefix)
-        for path in sorted(base.rglob("*")) if base.is_dir() else ():
+        try:
+            found = sorted(os.scandir(self._path(prefix)), key=lambda one: one.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for one in found:
+            key = f"{prefix}/{one.name}"
+            if one.is_dir(follow_symlinks=False):
+                yield from self.list(key)
+                continue
             with contextlib.suppress(FileNotFoundError):
-                if path.is_file():
-                    found = path.stat()
-                    yield path.relative_to(self.root).as_posix(), found.st_size, found.st_mtime
+                stat = one.stat()
+                yield key, stat.st_size, stat.st_mtime
 
-    def move(self, key: str, to: str) -> None:
-        target = self._path(to)
+    def move(self, key: str, to: str) -> bool:
+        target = self.root / to
         self._make(target.parent)
-        with contextlib.suppress(FileNotFoundError):
+        try:
             os.replace(self._path(key), target)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise no_space(self.location, error) from error
+        return True
 
     def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
+        Path(self._path(key)).unlink(missing_ok=True)
 
 
 class _FolderDraft:
@@ -154,10 +203,11 @@ class _FolderDraft:
         self._file = file
 
     def write(self, data: bytes) -> None:
-        self._file.write(data)
+        left = memoryview(data)
+        while left:  # an unbuffered file may take less than all, on a disk that is getting full
+            left = left[self._file.write(left) :]
 
     def finish(self, key: str) -> None:
-        self._file.flush()
         os.fsync(self._file.fileno())
         self._folder.adopt(self._path, key)
 
@@ -174,11 +224,14 @@ def sync_folder(folder: Path) -> None:
 class Bucket:
     """Objects in a bucket through obstore (S3, GCS, Azure); credentials come from the usual environment variables."""
 
+    is_far = True
+    REMEMBERED_S = 600
+
     def __init__(self, url: str) -> None:
         import obstore.store
 
         self.location = url
-        options: dict[str, Any] = {"retry_config": {"max_retries": 5}}
+        options: dict[str, Any] = {"retry_config": {"max_retries": RETRIES}}
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
         if endpoint.startswith("http://"):
             options["client_options"] = {"allow_http": True}
@@ -188,7 +241,7 @@ class Bucket:
             self._store = obstore.store.from_url(url, **options)
         except Exception as error:
             raise InvalidInput(f"{url} cannot be opened as an object store: {error}") from error
-        self._local = threading.local()
+        self._seen: dict[str, float] = {}
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Generator[None]:
@@ -196,19 +249,20 @@ class Bucket:
 
         try:
             yield
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                raise Unavailable(f"{self.location} did not {what}: there is no such bucket. Make it first.") from None
             raise
         except BaseError as error:
-            raise Unavailable(f"{self.location} did not {what}: {str(error).splitlines()[0]}") from error
+            reason = str(error).strip().splitlines()[0]
+            raise Unavailable(f"{self.location} did not {what}: {reason}") from error
 
     def read(self, key: str) -> bytes | None:
         import obstore
 
-        try:
-            with self._told(f"read {key}"):
-                return bytes(obstore.get(self._store, key).bytes())
-        except FileNotFoundError:
-            return None
+        with contextlib.suppress(FileNotFoundError), self._told(f"read {key}"):
+            return bytes(obstore.get(self._store, key).bytes())
+        return None
 
     def read_range(self, key: str, offset: int, length: int) -> bytes | None:
         import obstore
@@ -219,24 +273,44 @@ class Bucket:
         stop = min(offset + length, size)  # a range beyond the end is a panic in the library
         if stop <= offset:
             return b""
-        with self._told(f"read {key}"):
+        with contextlib.suppress(FileNotFoundError), self._told(f"read {key}"):
             return bytes(obstore.get_range(self._store, key, start=offset, end=stop))
+        return None
+
+    def chunks(self, key: str) -> Iterator[bytes] | None:
+        import obstore
+
+        with contextlib.suppress(FileNotFoundError), self._told(f"read {key}"):
+            return self._stream(key, obstore.get(self._store, key).stream(min_chunk_size=CHUNK))
+        return None
+
+    def _stream(self, key: str, parts: Any) -> Iterator[bytes]:
+        with self._told(f"read {key}"):
+            for part in parts:
+                yield bytes(part)
 
     def size(self, key: str) -> int | None:
         import obstore
 
-        try:
-            with self._told(f"look up {key}"):
-                return obstore.head(self._store, key)["size"]
-        except FileNotFoundError:
-            return None
+        with contextlib.suppress(FileNotFoundError), self._told(f"look up {key}"):
+            return obstore.head(self._store, key)["size"]
+        return None
 
-    def write(self, key: str, data: bytes) -> None:
+    def holds(self, key: str) -> bool:
+        now = time.monotonic()
+        if now - self._seen.get(key, -self.REMEMBERED_S) < self.REMEMBERED_S:
+            return True
+        there = self.size(key) is not None
+        if there:
+            self._seen[key] = now
+        return there
+
+    def write(self, key: str, data: bytes, *, replace: bool = False) -> None:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
         with self._told(f"write {key}"), contextlib.suppress(AlreadyExistsError):
-            obstore.put(self._store, key, data, mode="create")
+            obstore.put(self._store, key, data, mode="overwrite" if replace else "create")
 
     @contextlib.contextmanager
     def writing(self) -> Generator[_BucketDraft]:
@@ -259,17 +333,21 @@ class Bucket:
                 for one in batch:
                     yield one["path"], one["size"], one["last_modified"].timestamp()
 
-    def move(self, key: str, to: str) -> None:
+    def move(self, key: str, to: str) -> bool:
         import obstore
 
-        with self._told(f"move {key}"), contextlib.suppress(FileNotFoundError):
+        self._seen.pop(key, None)
+        with contextlib.suppress(FileNotFoundError), self._told(f"move {key}"):
             obstore.copy(self._store, key, to)
             obstore.delete(self._store, key)
+            return True
+        return False
 
     def delete(self, key: str) -> None:
         import obstore
 
-        with self._told(f"delete {key}"), contextlib.suppress(FileNotFoundError):
+        self._seen.pop(key, None)
+        with contextlib.suppress(FileNotFoundError), self._told(f"delete {key}"):
             obstore.delete(self._store, key)
 
 
@@ -279,7 +357,10 @@ class _BucketDraft:
         self._file = file
 
     def write(self, data: bytes) -> None:
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise no_space("the folder for temporary files", error) from error
 
     def finish(self, key: str) -> None:
         self._file.seek(0)
