@@ -45,7 +45,7 @@ class Feed:
             return self._objects([_listed(columns.get(one.name), count) for one in self.inputs], count)
         import numpy as np
 
-        matrix = np.empty((count, len(self.inputs)), dtype=np.float64)
+        matrix = np.empty((count, len(self.inputs)), dtype=np.float64, order="F")
         for index, one in enumerate(self.inputs):
             given = columns.get(one.name)
             matrix[:, index] = np.nan if given is None else np.asarray(given, dtype=np.float64)
@@ -87,15 +87,11 @@ def _listed(given: Any, count: int) -> list[Any]:
 
 
 def _numbers(rows: pl.DataFrame) -> NDArray[Any]:
+    """In column order, as a frame is in memory: sums over rows then come out to the last bit as they do from the frame."""
     import numpy as np
-
-    matrix = np.empty((rows.height, rows.width), dtype=np.float64)
-    for index, column in enumerate(rows.iter_columns()):
-        matrix[:, index] = column.cast(_float64()).to_numpy()
-    return matrix
-
-
-def _float64() -> Any:
     import polars as pl
 
-    return pl.Float64
+    matrix = np.empty((rows.height, rows.width), dtype=np.float64, order="F")
+    for index, column in enumerate(rows.iter_columns()):
+        matrix[:, index] = (column.cast(pl.Float64) if column.dtype == pl.Boolean else column).to_numpy()
+    return matrix
