@@ -1,1 +1,77 @@
-"""Experiments and runs."""
+"""Experiments and runs: params, tags, metrics, artifacts, and what each run ran on.
+
+with trine.run("churn", params={"depth": 6}) as run:
+    run.log("loss", 0.31)
+
+search("metrics.loss.best < 0.4 and params.depth > 4", order_by="metrics.loss.best")
+history(run, "loss")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trine.tracking.artifact_files import artifacts, download_artifacts, read_artifact
+    from trine.tracking.code import capture_code, code_of
+    from trine.tracking.comparison import Comparison, compare
+    from trine.tracking.environment import Environment, capture_environment, environment_of
+    from trine.tracking.estimators import autolog
+    from trine.tracking.live import Run, active_run, run
+    from trine.tracking.reading import experiments, get_run, history, search
+    from trine.tracking.runs import Artifact, CodeVersion, Context, Experiment, MetricSummary, RunInfo
+
+__all__ = [
+    "Artifact",
+    "CodeVersion",
+    "Comparison",
+    "Context",
+    "Environment",
+    "Experiment",
+    "MetricSummary",
+    "Run",
+    "RunInfo",
+    "active_run",
+    "artifacts",
+    "autolog",
+    "capture_code",
+    "capture_environment",
+    "code_of",
+    "compare",
+    "download_artifacts",
+    "environment_of",
+    "experiments",
+    "get_run",
+    "history",
+    "read_artifact",
+    "run",
+    "search",
+]
+
+_PLACES = {
+    "Comparison": "comparison",
+    "Environment": "environment",
+    "Run": "live",
+    "active_run": "live",
+    "artifacts": "artifact_files",
+    "autolog": "estimators",
+    "capture_code": "code",
+    "capture_environment": "environment",
+    "code_of": "code",
+    "compare": "comparison",
+    "download_artifacts": "artifact_files",
+    "environment_of": "environment",
+    "experiments": "reading",
+    "get_run": "reading",
+    "history": "reading",
+    "read_artifact": "artifact_files",
+    "run": "live",
+    "search": "reading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES.get(name, 'runs')}"), name)

@@ -70,7 +70,7 @@ run_metric = Table(
     metadata,
     Column("run", Exact, primary_key=True),
     Column("key", Exact, primary_key=True),
-    Column("count", BigInteger, nullable=False),
+    Column("points", BigInteger, nullable=False),
     Column("nans", BigInteger, nullable=False, comment="how many of them are not a number"),
     Column("first", Double, nullable=True, comment="of the least (step, time); here and below null is NaN"),
     Column("first_step", BigInteger, nullable=False),
@@ -91,7 +91,7 @@ run_points = Table(
     Column("run", Exact, primary_key=True),
     Column("key", Exact, primary_key=True),
     Column("start", BigInteger, primary_key=True, autoincrement=False, comment="how many points came before"),
-    Column("count", BigInteger, nullable=False),
+    Column("points", BigInteger, nullable=False),
     Column("data", LargeBinary, nullable=False, comment="columns of steps, times and values"),
 )
 

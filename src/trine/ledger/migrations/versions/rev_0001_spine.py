@@ -178,6 +178,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_endpoint")),
     )
     op.create_table(
+        "evaluation",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False, comment="name"),
+        sa.Column("body", sa.String(length=64), nullable=False, comment="object"),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_evaluation")),
+    )
+    op.create_index(op.f("ix_evaluation_project_model_id"), "evaluation", ["project", "model", "id"], unique=False)
+    op.create_table(
         "event",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("time_us", sa.BigInteger(), nullable=False),
@@ -238,6 +249,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "view", "version", name=op.f("pk_feature_publication")),
         comment="the snapshot that online reads of a view version answer from",
     )
+    op.create_table(
+        "gate",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False, comment="name of the candidate's model"),
+        sa.Column("candidate", sa.Text(), nullable=False, comment="name@version"),
+        sa.Column("outcome", sa.String(length=20), nullable=False),
+        sa.Column("body", sa.String(length=64), nullable=False, comment="object"),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_gate")),
+    )
+    op.create_index(op.f("ix_gate_project_model_id"), "gate", ["project", "model", "id"], unique=False)
     op.create_table(
         "idempotency",
         sa.Column("actor", sa.Text(), nullable=False),
@@ -314,6 +338,61 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_loop_cycle")),
     )
     op.create_index(op.f("ix_loop_cycle_project_loop_id"), "loop_cycle", ["project", "loop", "id"], unique=False)
+    op.create_table(
+        "model",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False, comment="JSON object"),
+        sa.Column(
+            "last_version",
+            sa.Integer(),
+            nullable=False,
+            comment="the highest number given out; a number never comes back",
+        ),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_model")),
+    )
+    op.create_table(
+        "model_alias_event",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False, comment="gapless per model"),
+        sa.Column("alias", sa.Text(), nullable=False),
+        sa.Column("kind", sa.String(length=10), nullable=False, comment="promoted, rolled_back or removed"),
+        sa.Column("version", sa.Integer(), nullable=True, comment="what it points at from here on; null: nothing"),
+        sa.Column("before", sa.Integer(), nullable=True, comment="what it pointed at"),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("gate", sa.Text(), nullable=False, comment="node, or empty"),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("time_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "model", "number", name=op.f("pk_model_alias_event")),
+    )
+    op.create_index(
+        op.f("ix_model_alias_event_project_model_alias_number"),
+        "model_alias_event",
+        ["project", "model", "alias", "number"],
+        unique=False,
+    )
+    op.create_table(
+        "model_version",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("artifact", sa.String(length=64), nullable=False, comment="object: the manifest"),
+        sa.Column("manifest", sa.Text(), nullable=False, comment="JSON, as in the object"),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("run", sa.Text(), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False, comment="node of the training data, or empty"),
+        sa.Column("producer", sa.Text(), nullable=False, comment="node of the run or step that made it, or empty"),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False, comment="JSON object"),
+        sa.Column("metrics", sa.Text(), nullable=False, comment="JSON object"),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "model", "version", name=op.f("pk_model_version")),
+    )
+    op.create_index(op.f("ix_model_version_project_artifact"), "model_version", ["project", "artifact"], unique=False)
     op.create_table(
         "monitor",
         sa.Column("project", sa.Text(), nullable=False),
@@ -488,7 +567,7 @@ def upgrade() -> None:
         "run_metric",
         sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("key", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
-        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("points", sa.BigInteger(), nullable=False),
         sa.Column("nans", sa.BigInteger(), nullable=False, comment="how many of them are not a number"),
         sa.Column("first", sa.Double(), nullable=True, comment="of the least (step, time); here and below null is NaN"),
         sa.Column("first_step", sa.BigInteger(), nullable=False),
@@ -517,7 +596,7 @@ def upgrade() -> None:
         sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("key", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("start", sa.BigInteger(), autoincrement=False, nullable=False, comment="how many points came before"),
-        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("points", sa.BigInteger(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False, comment="columns of steps, times and values"),
         sa.PrimaryKeyConstraint("run", "key", "start", name=op.f("pk_run_points")),
     )

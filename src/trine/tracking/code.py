@@ -1,0 +1,190 @@
+"""The state of the code: commit, and what was not committed, taken with `git` and without touching the repository.
+
+Changed and untracked files are added to a copy of the index, with new objects in a folder of their own; the difference of
+that tree to the commit is the patch that is kept.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from trine.errors import TrineError
+from trine.tracking.runs import CodeVersion
+from trine.workspace import Workspace, current_workspace
+
+LARGEST_FILE = 1 << 20
+LARGEST_PATCH = 16 << 20
+"""Bytes of an untracked file, and of all untracked files or the patch, above which they are left out (and named)."""
+
+SECRET_NAMES = (
+    ".env",
+    ".env.*",
+    "*.pem",
+    "*.key",
+    "*.p12",
+    "*.pfx",
+    "id_rsa*",
+    "id_ed25519*",
+    ".netrc",
+    ".pypirc",
+    "*credentials*",
+)
+"""Untracked files that are never taken along."""
+
+TIMEOUT_S = 20
+
+
+class GitTrouble(Exception):
+    """Why the state of the code could not be taken, in one line."""
+
+
+def capture_code(folder: Path | None = None, *, ws: Workspace | None = None) -> CodeVersion | None:
+    """The state of the git repository that a folder is in (default: the working folder, else the main script's), kept in
+    the workspace under its node; None when there is no repository. Raises GitTrouble when git cannot say.
+
+    Files that git ignores are not part of it; untracked files over 1 MiB, or named like a secret, are left out and named.
+    """
+    from trine.tracking import operations as door
+
+    ws = ws or current_workspace()
+    root = next((found for place in ([folder] if folder else _places()) if (found := _root_of(place))), None)
+    if root is None:
+        return None
+    code, patch = read_code(root)
+    if patch:
+        code = msgspec.structs.replace(code, patch=ws.store.put(patch))
+    door.record_code(ws, code=code)
+    return code
+
+
+def code_of(node: str, *, ws: Workspace | None = None) -> CodeVersion:
+    """What is known of a node `code:…`. Raises NotFound."""
+    from trine.tracking import operations as door
+
+    return door.get_code(ws or current_workspace(), node=node)
+
+
+def _places() -> list[Path]:
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    return [Path.cwd(), *([Path(script).resolve().parent] if script else [])]
+
+
+def _root_of(folder: Path) -> Path | None:
+    return next((one for one in (folder.resolve(), *folder.resolve().parents) if (one / ".git").exists()), None)
+
+
+def read_code(root: Path) -> tuple[CodeVersion, bytes]:
+    """The state of a repository, and its patch."""
+    status = _git(root, "status", "--porcelain=v2", "-z", "--branch", "--untracked-files=all", "--no-renames").decode()
+    entries = status.split("\0")
+    heads = dict(entry[2:].split(" ", 1) for entry in entries if entry.startswith("# branch."))
+    changed = [entry.split(" ", 8)[-1] for entry in entries if entry.startswith("1 ")]
+    changed += [entry.split(" ", 10)[-1] for entry in entries if entry.startswith("u ")]
+    untracked = [entry[2:] for entry in entries if entry.startswith("? ")]
+    commit = heads.get("branch.oid", "")
+    commit = commit if re.fullmatch(r"[0-9a-f]{40,64}", commit) else "0" * 40
+    branch = heads.get("branch.head", "")
+    taken, skipped = _choose(root, untracked)
+    tree, patch = _difference(root, [*changed, *taken]) if changed or taken else ("", b"")
+    if len(patch) > LARGEST_PATCH:
+        patch = b""
+        skipped |= dict.fromkeys(changed, f"the patch is larger than {LARGEST_PATCH >> 20} MiB")
+    dirty = bool(changed or untracked)
+    return (
+        CodeVersion(
+            node=f"code:{commit}" + (f"+{tree or '0' * 12:.12}" if dirty else ""),
+            commit=commit,
+            branch="" if branch == "(detached)" else branch,
+            remote=_remote(root),
+            tree=tree,
+            changed=[*changed, *taken][:1_000],
+            skipped=dict(list(skipped.items())[:1_000]),
+        ),
+        patch,
+    )
+
+
+def _choose(root: Path, untracked: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The untracked files to take along, and those to leave out with the reason."""
+    taken: list[str] = []
+    skipped: dict[str, str] = {}
+    total = 0
+    for path in untracked:
+        size = os.lstat(root / path).st_size
+        if any(fnmatch.fnmatch(Path(path).name.lower(), pattern) for pattern in SECRET_NAMES):
+            skipped[path] = "may hold a secret"
+        elif path.endswith("/"):
+            skipped[path] = "another repository"
+        elif size > LARGEST_FILE:
+            skipped[path] = f"larger than {LARGEST_FILE >> 20} MiB"
+        elif total + size > LARGEST_PATCH:
+            skipped[path] = f"together larger than {LARGEST_PATCH >> 20} MiB"
+        else:
+            total += size
+            taken.append(path)
+    return taken, skipped
+
+
+def _difference(root: Path, paths: list[str]) -> tuple[str, bytes]:
+    """The tree with these paths as they are on disk, and the patch to it from the commit."""
+    index, objects = (
+        Path(root, line)
+        for line in _git(root, "rev-parse", "--git-path", "index", "--git-path", "objects").decode().split()
+    )
+    with tempfile.TemporaryDirectory(prefix="trine-git-") as folder:
+        copy = Path(folder, "index")
+        if index.exists():
+            copy.write_bytes(index.read_bytes())
+        Path(folder, "objects").mkdir()
+        apart = {
+            "GIT_INDEX_FILE": str(copy),
+            "GIT_OBJECT_DIRECTORY": f"{folder}/objects",
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
+        }
+        listed = "\0".join(paths).encode()
+        _git(root, "update-index", "--add", "--remove", "-z", "--stdin", given=listed, environment=apart)
+        tree = _git(root, "write-tree", environment=apart).decode().strip()
+        patch = _git(
+            root, "diff", "--cached", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", environment=apart
+        )
+    return tree, patch
+
+
+def _remote(root: Path) -> str:
+    try:
+        url = _git(root, "config", "--get", "remote.origin.url").decode().strip()
+    except GitTrouble:
+        return ""  # there is none
+    return re.sub(r"(?<=://)[^/@]*@", "", url)  # a password has no place here
+
+
+def _git(root: Path, *arguments: str, given: bytes | None = None, environment: dict[str, str] | None = None) -> bytes:
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, env=own | (environment or {}), timeout=TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise GitTrouble(f"git {arguments[0]}: {error}") from error
+    if done.returncode:
+        told = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise GitTrouble(f"git {arguments[0]}: {told[0]}")
+    return done.stdout
+
+
+def capture_quietly(ws: Workspace) -> tuple[str, str]:
+    """The node of the code and, when it could not be taken, why: what starts a run must not fail for git's sake."""
+    try:
+        code = capture_code(ws=ws)
+    except (GitTrouble, OSError, UnicodeError, TrineError) as error:
+        return "", str(error)
+    return (code.node if code else ""), ""
