@@ -1,0 +1,55 @@
+"""From one prediction back to its causes: route, model version, run, data and code."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trine.access.graph import lineage
+from trine.ledger.lineage import Edge, Lineage
+from trine.serving.reading import Prediction, find_prediction
+from trine.workspace import Workspace, current_workspace
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """A prediction and all it came from. The fields name the nodes on the way; `lineage` has every node and edge."""
+
+    prediction: Prediction
+    route: str
+    model: str
+    runs: list[str]
+    data: list[str]
+    code: list[str]
+    lineage: Lineage
+
+
+def trace(prediction_id: str, *, ws: Workspace | None = None) -> Trace:
+    """What a prediction came from: the log names its route and model version, the lineage graph has the rest.
+
+    `runs`, `data` and `code` are in the order of distance. Raises NotFound for an id that is not in the log.
+    """
+    ws = ws or current_workspace()
+    found = find_prediction(prediction_id, ws=ws)
+    route = f"route:{found.endpoint}@{found.route}"
+    if not found.model_version:  # a rejected request never met a model
+        first = [Edge(found.node, "answered", route)]
+        return Trace(
+            prediction=found, route=route, model="", runs=[], data=[], code=[],
+            lineage=Lineage(found.node, [found.node, route], first),
+        )  # fmt: skip
+    model = f"model:{found.model_version}"
+    up = lineage(ws, node=model)
+    edges = [Edge(found.node, "answered", route), Edge(route, "deployed", model), *up.edges]
+    nodes = [found.node, route, *up.nodes]
+
+    def of(*kinds: str) -> list[str]:
+        return [node for node in nodes if node.partition(":")[0] in kinds]
+
+    return Trace(
+        prediction=found,
+        route=route,
+        model=model,
+        runs=of("run"),
+        data=of("dataset"),
+        code=of("code"),
+        lineage=Lineage(found.node, nodes, list(dict.fromkeys(edges))),
+    )
