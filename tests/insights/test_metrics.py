@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trine.insights.delivery import AliasMove, Delivery, Experiment, Promotion, Training, promotions_of
-from trine.insights.metrics import DEFINITIONS, WEEK_US, measure
+from trine.insights.measures import DEFINITIONS, WEEK_US, measure
 from trine.insights.repository import GitCommit, Repository
 
 S = 1_000_000

@@ -6,11 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trine.insights.metrics import Metric, Metrics
+    from trine.insights.measures import DEFINITIONS, Metric, Metrics
+    from trine.insights.rungs import Ladder, Rung, Standing
+    from trine.insights.survey import ladder, metrics
 
-_HOMES = {"Metric": "metrics", "Metrics": "metrics"}
+_HOMES = {
+    "DEFINITIONS": "measures",
+    "Ladder": "rungs",
+    "Metric": "measures",
+    "Metrics": "measures",
+    "Rung": "rungs",
+    "Standing": "rungs",
+    "ladder": "survey",
+    "metrics": "survey",
+}
 
-__all__ = ["Metric", "Metrics"]
+__all__ = ["DEFINITIONS", "Ladder", "Metric", "Metrics", "Rung", "Standing", "ladder", "metrics"]
 
 
 def __getattr__(name: str) -> Any:
