@@ -11,7 +11,7 @@ from scipy import integrate, optimize, stats
 
 from trine.serving.guards import bounds_of_mean, bounds_of_median, judge
 from trine.serving.rollouts import Canary
-from trine.serving.routes import Route, Variant
+from trine.serving.routing import Route, Variant
 
 ROUTE = Route(endpoint="e", number=2, variants=(Variant("canary", "m@2", 10), Variant("main", "m@1", 90)), salt="s")
 NO_LABELS = pl.DataFrame(schema={"prediction_id": pl.String, "label": pl.Float64, "time_us": pl.Int64})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         routes,
         set_route,
     )
-    from trine.serving.labels import LabelReport, labels, log_labels
+    from trine.serving.labelling import LabelReport, labels, log_labels
     from trine.serving.reading import Prediction, find_prediction, predictions
     from trine.serving.rollouts import (
         Canary,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         list_rollouts,
         start_rollout,
     )
-    from trine.serving.routes import EndpointInfo, Route, Variant
+    from trine.serving.routing import EndpointInfo, Route, Variant
     from trine.serving.tracing import Trace, trace
 
 _HOMES = {
@@ -38,13 +38,13 @@ _HOMES = {
     "endpoints": (
         "create_endpoint", "delete_endpoint", "deploy", "get_endpoint", "list_endpoints", "rollback", "routes", "set_route",
     ),
-    "labels": ("LabelReport", "labels", "log_labels"),
+    "labelling": ("LabelReport", "labels", "log_labels"),
     "reading": ("Prediction", "find_prediction", "predictions"),
     "rollouts": (
         "Canary", "Finding", "Rollout", "abort_rollout", "advance_rollout", "get_rollout", "judge_rollout",
         "list_rollouts", "start_rollout",
     ),
-    "routes": ("EndpointInfo", "Route", "Variant"),
+    "routing": ("EndpointInfo", "Route", "Variant"),
     "tracing": ("Trace", "trace"),
 }  # fmt: skip
 _FILE_OF = {name: file for file, names in _HOMES.items() for name in names}

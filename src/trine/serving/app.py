@@ -1,6 +1,6 @@
 """The ASGI application of `trine serve`: Open Inference Protocol v2 and MLflow's scoring protocol over one path to the models.
 
-request -> columns (`requests`) -> variant by key (`routes`) -> checked values (`columns`) -> model (`runner`)
+request -> columns (`requests`) -> variant by key (`routing`) -> checked values (`columns`) -> model (`runner`)
         -> log (`log`) -> answer -> shadows
 """
 

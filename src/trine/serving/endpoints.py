@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from trine.operations import every
 from trine.serving import operations
-from trine.serving.routes import EndpointInfo, Route, Variant
+from trine.serving.routing import EndpointInfo, Route, Variant
 from trine.types import Done
 from trine.workspace import Workspace, active_producer, current_workspace
 

@@ -22,7 +22,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from trine.serving.rollouts import Canary, Finding
-from trine.serving.routes import Route
+from trine.serving.routing import Route
 
 if TYPE_CHECKING:
     import polars as pl

@@ -16,7 +16,7 @@ from trine.errors import Conflict, NotFound, TrineError, Unavailable
 from trine.models.signature import Field
 from trine.serving import operations
 from trine.serving.columns import Columns
-from trine.serving.routes import Route, Variant
+from trine.serving.routing import Route, Variant
 from trine.serving.runner import Runner
 from trine.workspace import Workspace
 

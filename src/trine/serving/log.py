@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from trine.errors import Failure
+from trine.errors import TrineError
 from trine.ids import new_id
 from trine.storage import SegmentWriter
 
@@ -92,7 +92,6 @@ class _Open:
         self.writer = writer
         self.schemas: dict[Schema, int] = {}
         self.since = time.monotonic()
-        self.synced = writer.end
 
     def index_of(self, schema: Schema) -> int:
         at = self.schemas.get(schema)
@@ -110,7 +109,6 @@ class PredictionLog:
         self.project = ws.project
         self.folder = ws.spool / KIND / new_id()
         self._lock = threading.Lock()
-        self._syncing = threading.Lock()
         self._open: dict[str, _Open] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -134,13 +132,10 @@ class PredictionLog:
 
     def sync(self) -> None:
         """Make all that was appended survive a power cut."""
-        with self._syncing:
-            with self._lock:
-                dirty = [one for one in self._open.values() if one.synced < one.writer.end]
-            for one in dirty:
-                end = one.writer.end
-                one.writer.sync()
-                one.synced = end
+        with self._lock:
+            writers = [one.writer for one in self._open.values()]
+        for writer in writers:  # one that was closed meanwhile is on disk already
+            writer.sync()
 
     async def synced(self) -> None:
         """Wait until what was appended is on disk. Requests that wait together share one sync (group commit, no timer)."""
@@ -155,11 +150,10 @@ class PredictionLog:
             batch, self._waiting = self._waiting, []
             try:
                 await asyncio.to_thread(self.sync)
-            except OSError as error:
-                problem = Failure(f"The prediction log cannot be synced: {error.strerror}.")
+            except TrineError as error:
                 for waiter in batch:
                     if not waiter.done():
-                        waiter.set_exception(problem)
+                        waiter.set_exception(error)
             else:
                 for waiter in batch:
                     if not waiter.done():
@@ -175,9 +169,8 @@ class PredictionLog:
                 if now - one.since >= older_than_s or (larger_than and one.writer.end >= larger_than)
             ]
             closing = [self._open.pop(name) for name in ripe]
-        with self._syncing:
-            for one in closing:
-                one.writer.close()
+        for one in closing:
+            one.writer.close()
 
     def closed_segments(self) -> list[Path]:
         """Segments of this process that nothing is written to any more."""

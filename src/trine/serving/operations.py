@@ -13,7 +13,7 @@ from trine.operations import Done, Limit, Name, Page, operation, page_of, page_s
 from trine.serving import tables
 from trine.serving.parts import LabelPart, LogPart
 from trine.serving.rollouts import Action, Canary, Finding, Move, Rollout, State, steps_of, variants_at
-from trine.serving.routes import EndpointInfo, Route, Variant, checked
+from trine.serving.routing import EndpointInfo, Route, Variant, checked
 from trine.workspace import Workspace
 
 # -- endpoints ------------------------------------------------------------------------------------------------------

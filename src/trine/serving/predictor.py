@@ -15,7 +15,7 @@ from trine.serving.columns import Values
 from trine.serving.live import Live, Served
 from trine.serving.log import Entry, PredictionLog, Schema, new_ids
 from trine.serving.requests import Asked
-from trine.serving.routes import Variant, choose, shadowed
+from trine.serving.routing import Variant, choose, shadowed
 from trine.serving.runner import Answers, ModelFault, Runner
 
 log = logging.getLogger("trine.serving")

@@ -10,7 +10,7 @@ from trine.errors import Conflict
 from trine.workspace import Workspace, active_producer, current_workspace
 
 if TYPE_CHECKING:
-    from trine.serving.routes import Route, Variant
+    from trine.serving.routing import Route, Variant
 
 Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -100,7 +100,7 @@ def steps_of(canary: Canary) -> tuple[int, ...]:
 
 def variants_at(baseline: Route, model: str, name: str, share: int) -> tuple[Variant, ...]:
     """The variants of a step: the candidate with its share, the baseline's live variants with the rest, and its shadows."""
-    from trine.serving.routes import Variant
+    from trine.serving.routing import Variant
 
     if share == 100:
         shadows = [one for one in baseline.shadows if one.model != model and one.name != "main"]
@@ -173,7 +173,7 @@ def judge_rollout(
     from trine.ids import now_us
     from trine.serving import operations
     from trine.serving.guards import judge
-    from trine.serving.labels import labels
+    from trine.serving.labelling import labels
     from trine.serving.reading import predictions
 
     ws = ws or current_workspace()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from trine import models
 from trine.access.graph import lineage
 from trine.ledger.lineage import Edge, Lineage
+from trine.ledger.origins import origin_of
 from trine.serving.reading import Prediction, find_prediction
 from trine.workspace import Workspace, current_workspace
 
@@ -25,7 +27,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 def trace(prediction_id: str, *, ws: Workspace | None = None) -> Trace:
     """What a prediction came from: the log names its route and model version, the lineage graph has the rest.
 
-    `runs`, `data` and `code` are in the order of distance. Raises NotFound for an id that is not in the log.
+    `runs` are in the order of distance; `data` is what the model was trained on, then the source commits behind it; `code` is the
+    commit of its maker. Raises NotFound for an id that is not in the log.
     """
     ws = ws or current_workspace()
     found = find_prediction(prediction_id, ws=ws)
@@ -38,18 +41,15 @@ def trace(prediction_id: str, *, ws: Workspace | None = None) -> Trace:
         )  # fmt: skip
     model = f"model:{found.model_version}"
     up = lineage(ws, node=model)
+    origin = origin_of(up)
+    trained_on = models.resolve(found.model_version, ws=ws).data
     edges = [Edge(found.node, "answered", route), Edge(route, "deployed", model), *up.edges]
-    nodes = [found.node, route, *up.nodes]
-
-    def of(*kinds: str) -> list[str]:
-        return [node for node in nodes if node.partition(":")[0] in kinds]
-
     return Trace(
         prediction=found,
         route=route,
         model=model,
-        runs=of("run"),
-        data=of("dataset"),
-        code=of("code"),
-        lineage=Lineage(found.node, nodes, list(dict.fromkeys(edges))),
+        runs=origin.runs,
+        data=[node for node in dict.fromkeys([trained_on, *origin.sources]) if node],
+        code=[origin.code_node] if origin.code_node else [],
+        lineage=Lineage(found.node, [found.node, route, *up.nodes], edges),
     )

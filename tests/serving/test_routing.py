@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trine.errors import InvalidInput
-from trine.serving.routes import Route, Variant, checked, choose, place, shadowed
+from trine.serving.routing import Route, Variant, checked, choose, place, shadowed
 
 weights = st.lists(st.floats(0.1, 1000), min_size=2, max_size=5)
 KEYS = [f"customer-{number}" for number in range(400)]
