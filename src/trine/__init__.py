@@ -8,36 +8,78 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from trine.workspace import Workspace as Workspace
-    from trine.workspace import connect as connect
-    from trine.workspace import current_workspace as current_workspace
-    from trine.workspace import init as init
-    from trine.workspace import using as using
+    from trine import (
+        access,
+        data,
+        evaluation,
+        features,
+        governance,
+        insights,
+        loop,
+        models,
+        monitoring,
+        pipelines,
+        serving,
+        tracking,
+    )
+    from trine.data import dataset, load
+    from trine.features import Entity, FeatureService, FeatureView
+    from trine.pipelines import pipeline, step
+    from trine.tracking import autolog, run
+    from trine.workspace import Workspace, connect, current_workspace, init, using
 
-_WHERE = {
-    "Workspace": "trine.workspace",
-    "connect": "trine.workspace",
-    "current_workspace": "trine.workspace",
-    "init": "trine.workspace",
-    "using": "trine.workspace",
-    "run": "trine.tracking",
-    "autolog": "trine.tracking",
-    "load": "trine.data",
-    "dataset": "trine.data",
-    "step": "trine.pipelines",
-    "pipeline": "trine.pipelines",
-    "Entity": "trine.features",
-    "FeatureView": "trine.features",
-    "FeatureService": "trine.features",
+_ROOMS = (
+    "access", "data", "evaluation", "features", "governance", "insights", "loop", "models", "monitoring", "pipelines",
+    "serving", "tracking",
+)  # fmt: skip
+
+_NAMES = {
+    "data": ("dataset", "load"),
+    "features": ("Entity", "FeatureService", "FeatureView"),
+    "pipelines": ("pipeline", "step"),
+    "tracking": ("autolog", "run"),
+    "workspace": ("Workspace", "connect", "current_workspace", "init", "using"),
 }
-"""Public names and the rooms they live in; a room is imported when one of its names is first used."""
+_HOME_OF = {name: home for home, names in _NAMES.items() for name in names}
+
+__all__ = [
+    "Entity",
+    "FeatureService",
+    "FeatureView",
+    "Workspace",
+    "access",
+    "autolog",
+    "connect",
+    "current_workspace",
+    "data",
+    "dataset",
+    "evaluation",
+    "features",
+    "governance",
+    "init",
+    "insights",
+    "load",
+    "loop",
+    "models",
+    "monitoring",
+    "pipeline",
+    "pipelines",
+    "run",
+    "serving",
+    "step",
+    "tracking",
+    "using",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(importlib.import_module(_WHERE[name]), name)
+    """Rooms and their names are imported when they are first used, so that `import trine` costs nothing."""
+    if name in _ROOMS:
+        return importlib.import_module(f"trine.{name}")
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(f"trine.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module 'trine' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*_WHERE, "__version__"]
+    return [*__all__, "__version__"]
