@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from trine.data.profile import profile_frame
+from trine.data import profile_frame
 from trine.monitoring.drift import compare
 from trine.monitoring.reference import of_frame, of_profile
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trine import settings
 from trine.errors import InvalidInput, NotFound
@@ -285,15 +285,35 @@ def init(folder: str | Path = ".", **options: str | None) -> Workspace:
     return connect(Path(folder).resolve(), **options)
 
 
-def existing(where: str | None = None, *, project: str | None = None) -> Workspace:
-    """Like `connect`, but a workspace that is not there is an error: what a command line wants."""
+class Located(NamedTuple):
+    """Where a workspace is, before anything of it is opened: enough for what only looks at its local files."""
+
+    location: str
+    project: str
+    spool: Path
+
+
+def locate(where: str | None = None, *, project: str | None = None) -> Located:
+    """Where the workspace is that the settings name. Raises NotFound when there is none."""
     found = settings.resolve(workspace=where, project=project)
     place = found["workspace"]
     if not place:
         raise NotFound("There is no workspace here or in a folder above. Make one: trine init")
     if "://" not in place and not (_root(Path(place)) / "ledger.db").is_file():
         raise NotFound(f"There is no workspace in {place}. Make one: trine init {place}")
+    return Located(place, found["project"], _spool(place))
+
+
+def existing(where: str | None = None, *, project: str | None = None) -> Workspace:
+    """Like `connect`, but a workspace that is not there is an error: what a command line wants."""
+    locate(where, project=project)
     return connect(where, project=project)
+
+
+def _spool(place: str) -> Path:
+    if "://" in place and not place.startswith("file://"):
+        return _cache_folder(place.rstrip("/")) / "spool"
+    return _root(Path(place.removeprefix("file://")).expanduser().resolve()) / "spool"
 
 
 def _root(folder: Path) -> Path:
@@ -305,12 +325,11 @@ def _connect_remote(url: str, found: settings.Settings) -> Workspace:
     from trine.remote import Remote, RemoteStore
 
     remote = Remote(url.rstrip("/"), token=found["token"], project=found["project"])
-    spool = _cache_folder(url) / "spool"
     return Workspace(
         location=url,
         project=found["project"],
         principal=Principal("remote"),
-        spool=spool,
+        spool=_spool(url),
         remote=remote,
         store=RemoteStore(remote),
     )
@@ -322,7 +341,7 @@ def _connect_local(place: str, found: settings.Settings) -> Workspace:
     from trine.storage import ObjectStore
 
     if "://" in place and not place.startswith("file://"):
-        root, ledger, spool = None, Ledger(place), _cache_folder(place) / "spool"
+        root, ledger = None, Ledger(place)
     else:
         root = _root(Path(place.removeprefix("file://")).expanduser().resolve())
         try:
@@ -333,7 +352,7 @@ def _connect_local(place: str, found: settings.Settings) -> Workspace:
             raise InvalidInput(f"No right to make a workspace in {root.parent}.") from None
         if not (ignore := root / ".gitignore").exists():
             ignore.write_text("*\n")
-        ledger, spool = Ledger.at(root / "ledger.db"), root / "spool"
+        ledger = Ledger.at(root / "ledger.db")
     try:
         store = ObjectStore.open(_store_location(ledger, found["store"], root))
         principal = local_principal()
@@ -347,7 +366,7 @@ def _connect_local(place: str, found: settings.Settings) -> Workspace:
         location=place,
         project=found["project"],
         principal=principal,
-        spool=spool,
+        spool=_spool(place),
         ledger=ledger,
         store=store,
         root=root,

@@ -11,7 +11,7 @@ from trine.cli.shell import ago, argument, command, echo, group, option, show
 
 if TYPE_CHECKING:
     from trine.data import Changes, Diff
-    from trine.workspace import Workspace
+    from trine.workspace import Located, Workspace
 
 FILE = click.Path(path_type=Path)
 
@@ -26,33 +26,34 @@ def data() -> None:
 @option("--name", required=True, help="The dataset.")
 @option("--message", "-m", default="", help="What this version is.")
 @option("--kind", type=click.Choice(["files", "table"]), help="table: a .parquet or .csv file becomes the table.")
+@option("--append", is_flag=True, help="With --kind table: after the rows that are there.")
 @option("--branch", default="main", show_default=True)
 @option("--tag", default="", help="Also name this version for good.")
 @option("--checks", type=FILE, help="Expectations (YAML) that a table must hold.")
+@option("--force", is_flag=True, help="Add a folder although the branch has moved since it was checked out.")
 @command(
-    example="trine data add images/ --name images -m 'first 2,000'\ntrine data add jan.csv --name sales --kind table"
+    example="trine data add images/ --name images -m 'first 2,000'\n"
+    "trine data add feb.csv --name sales --kind table --append --checks sales.yaml"
 )
-def add(
-    ws: Workspace, path: Path, name: str, message: str, kind: Any, branch: str, tag: str, checks: Path | None
-) -> None:
+def add(ws: Workspace, path: Path, **options: Any) -> None:
     """Commit PATH, a folder or file, as the next version of a dataset."""
     from trine import data as room
 
-    made = room.add(path, name=name, message=message, kind=kind, branch=branch, tag=tag, checks=checks, ws=ws)
+    made = room.add(path, ws=ws, **options)
     size = f"{made.rows:,} rows" if made.rows is not None else f"{made.files:,} files"
     show(made, text=f"{made.ref}  {size}, {_bytes(made.size_bytes)}")
 
 
 @data.command("status")
 @argument("path", type=FILE, default=".")
-@command(example="trine data status images/")
-def status(ws: Workspace, path: Path) -> None:
-    """What changed in PATH since it was added or checked out."""
+@command(example="trine data status images/", opened=False)
+def status(ws: Located, path: Path) -> None:
+    """What changed in PATH since it was added or checked out; reads only files whose time or size changed."""
     from trine import data as room
 
     found = room.status(path, ws=ws)
-    head = f"{found.path} was {found.dataset}@{found.commit[:12]}"
-    show(found, text=f"{head}: " + (_changes(found.changes) or "no changes"))
+    head = f"{found.path} is {found.dataset}@{found.commit[:12]}"
+    show(found, text=head if found.changes.clean else f"{head} with changes:{_changes(found.changes)}")
 
 
 @data.command("checkout")
@@ -87,16 +88,17 @@ def list_(ws: Workspace) -> None:
 
 
 @data.command("log")
-@argument("name")
-@option("--branch", default="", help="Only this branch.")
+@argument("ref")
 @option("--limit", default=50, show_default=True)
-@command(example="trine data log images")
-def log(ws: Workspace, name: str, branch: str, limit: int) -> None:
-    """Versions of a dataset, newest first."""
+@command(example="trine data log images\ntrine data log images@v1")
+def log(ws: Workspace, ref: str, limit: int) -> None:
+    """Versions of a dataset, newest first: all (NAME), or one and those before it (NAME@REF)."""
     from trine.data import operations
+    from trine.data.commits import split_ref
 
+    name, version = split_ref(ref)
     show(
-        operations.list_commits(ws, name=name, branch=branch, limit=limit),
+        operations.list_commits(ws, name=name, ref=version if "@" in ref else "", limit=limit),
         table=[
             ("commit", lambda c: c.id[:12]),
             ("branch", lambda c: c.branch),
@@ -117,7 +119,7 @@ def show_(ws: Workspace, ref: str) -> None:
     """A version's schema, profile and check results."""
     from trine import data as room
     from trine.cli.shell import is_json, print_table
-    from trine.data.profile import shown
+    from trine.data.profiles import shown
 
     commit = room.resolve(ref, ws=ws)
     if is_json() or not commit.profile:
@@ -131,10 +133,10 @@ def show_(ws: Workspace, ref: str) -> None:
     ]
     print_table(["column", "type", "nulls", "distinct", "min", "mean", "max"], rows)
     for one in commit.checks:
-        echo(
-            f"{'ok    ' if one.passed else one.severity.ljust(6)} {one.name}"
-            + (f": {one.failing} rows" if one.failing else "")
-        )
+        told = f": {one.failing} {'row' if one.failing == 1 else 'rows'}" if one.failing else ""
+        echo(f"{'ok' if one.passed else one.severity:<6} {one.name}{told}")
+        for row in one.examples:
+            echo("       " + "  ".join(f"{name}={value}" for name, value in row.items()))
 
 
 @data.command("diff")

@@ -61,9 +61,10 @@ def single(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
     return lambda function: click.command(name=name, cls=Command)(function)
 
 
-def command(*, example: str, workspace: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def command(*, example: str, workspace: bool = True, opened: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a function a command's body: adds --json, --workspace and --project, opens the workspace as its first
-    argument (unless `workspace` is False), and turns a TrineError into one line on standard error and its exit code."""
+    argument (unless `workspace` is False; not `opened`: only located, for a command that looks at local files alone), and
+    turns a TrineError into one line on standard error and its exit code."""
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -80,8 +81,11 @@ def command(*, example: str, workspace: bool = True) -> Callable[[Callable[..., 
                 if not workspace:
                     function(*args, **values)
                     return
-                from trine.workspace import existing, using
+                from trine.workspace import existing, locate, using
 
+                if not opened:
+                    function(locate(workspace_location, project=project), *args, **values)
+                    return
                 with existing(workspace_location, project=project) as ws, using(ws):
                     function(ws, *args, **values)
             except TrineError as error:

@@ -1,25 +1,59 @@
 """Versioned data: dataset commits, tables, profiles, expectations."""
 
-from trine.data.checkout import Changes, Diff, Status, checkout, diff, status, verify
-from trine.data.commits import Commit, DatasetInfo
-from trine.data.datasets import add, as_polars, commit, resolve
-from trine.data.expectations import (
-    CheckResult,
-    Expectation,
-    between,
-    dtype,
-    expression,
-    matches,
-    not_null,
-    null_share,
-    one_of,
-    read_expectations,
-    row_count,
-    unique,
-)
-from trine.data.handle import Dataset, dataset
-from trine.data.load import load, profile, profile_of, read
-from trine.data.profile import ColumnProfile, Profile, profile_frame
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trine.data.changes import Changes, Diff, Status, diff, status
+    from trine.data.checkouts import checkout
+    from trine.data.checks import check
+    from trine.data.commits import Commit, DatasetInfo
+    from trine.data.expectations import (
+        CheckResult,
+        Expectation,
+        between,
+        dtype,
+        expression,
+        matches,
+        not_null,
+        null_share,
+        one_of,
+        read_expectations,
+        row_count,
+        unique,
+    )
+    from trine.data.folders import add
+    from trine.data.frames import as_polars
+    from trine.data.handle import Dataset, dataset
+    from trine.data.profiles import ColumnProfile, Profile
+    from trine.data.reading import failing_rows, load, profile, profile_of, read
+    from trine.data.references import resolve
+    from trine.data.rows import commit
+    from trine.data.sketches import profile_frame
+    from trine.data.verification import verify
+
+_HOMES = {
+    "changes": ("Changes", "Diff", "Status", "diff", "status"),
+    "checkouts": ("checkout",),
+    "checks": ("check",),
+    "commits": ("Commit", "DatasetInfo"),
+    "expectations": (
+        "CheckResult", "Expectation", "between", "dtype", "expression", "matches", "not_null", "null_share", "one_of",
+        "read_expectations", "row_count", "unique",
+    ),
+    "folders": ("add",),
+    "frames": ("as_polars",),
+    "handle": ("Dataset", "dataset"),
+    "profiles": ("ColumnProfile", "Profile"),
+    "reading": ("failing_rows", "load", "profile", "profile_of", "read"),
+    "references": ("resolve",),
+    "rows": ("commit",),
+    "sketches": ("profile_frame",),
+    "verification": ("verify",),
+}  # fmt: skip
+_FILE_OF = {name: file for file, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Changes",
@@ -35,12 +69,14 @@ __all__ = [
     "add",
     "as_polars",
     "between",
+    "check",
     "checkout",
     "commit",
     "dataset",
     "diff",
     "dtype",
     "expression",
+    "failing_rows",
     "load",
     "matches",
     "not_null",
@@ -57,3 +93,10 @@ __all__ = [
     "unique",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are loaded when they are first asked for, so that importing the room costs nothing."""
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_FILE_OF[name]}"), name)

@@ -33,19 +33,17 @@ def shows_memory(values: Floats) -> bool:
 
 def autocorrelation_time(indicators: Floats) -> float:
     """τ ≥ 1 of a series (n,) or of a set of series (n, k) whose autocorrelations are averaged by variance."""
-    from scipy.fft import irfft, next_fast_len, rfft
-
     series = indicators.reshape(len(indicators), -1)
     n = len(series)
     centred = series - series.mean(axis=0)
     power = float(np.sum(centred**2))
     if n < 8 or power <= 0:
         return 1.0
-    length = next_fast_len(2 * n, real=True)
+    length = min(m << (-(-2 * n // m) - 1).bit_length() for m in (1, 3, 5))  # a product of small primes, at least 2 n
     correlation = np.zeros(n)
     for column in centred.T:
-        spectrum = rfft(column, length)
-        correlation += irfft(spectrum.real**2 + spectrum.imag**2, length)[:n]
+        spectrum = np.fft.rfft(column, length)
+        correlation += np.fft.irfft(spectrum.real**2 + spectrum.imag**2, length)[:n]
     correlation /= power
     lag_one = correlation[1] + (1 + 3 * correlation[1]) / n
     by_fit = (1 + lag_one) / max(1 - lag_one, 1 / n)
@@ -63,9 +61,8 @@ def effective_size(values: Floats) -> float:
     edges = np.quantile(values[:20_000] if n > 20_000 else values, (0.02, 0.98))
     if edges[0] < edges[1] and not shows_memory(np.clip(values, edges[0], edges[1])):
         return float(n)
-    from scipy.stats import rankdata
-
-    return n / autocorrelation_time(rankdata(values))
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return n / autocorrelation_time((np.cumsum(counts) - (counts - 1) / 2)[place])
 
 
 def effective_size_of_codes(codes: NDArray[np.int64], levels: int = 64) -> float:
@@ -129,3 +126,23 @@ def sure_size(effective: float, rows: float) -> float:
     if effective >= rows or effective <= 0:
         return float(rows if effective >= rows else 0.0)
     return effective * float(np.exp(-1 / np.sqrt(effective) - 2 / effective))
+
+
+def effective_size_of_parts(rows: Floats, sizes: Floats, means: Floats, variance: Floats) -> float:
+    """Effective sample size of parts that follow each other, from their `rows`, their own effective `sizes`, and their
+    means (parts, k) of k series with this `variance` over all rows: of numbers their ranks, of categories one indicator
+    a level.
+
+    Parts whose means differ beyond chance remember longer than they are: τ is then that of batch means (for ranks, the
+    Kruskal-Wallis statistic by its degrees of freedom), of the series that remembers longest.
+    """
+    total, freedom = float(rows.sum()), len(rows) - 1
+    within = float(np.sum(rows**2 / sizes)) / total
+    varies = variance > 0
+    if freedom and varies.any():
+        between = rows @ (means - rows @ means / total) ** 2 / freedom
+        longest = float((between[varies] / variance[varies]).max())
+        beyond_chance = 4 * np.sqrt(1 + np.log(varies.sum()))  # standard errors; more for the greatest of many
+        if longest > within * (1 + beyond_chance * np.sqrt(2 / freedom)):
+            return total / min(longest, total)
+    return min(total / within, total)

@@ -1,4 +1,4 @@
-"""Commits of datasets, as values, and the references that name them."""
+"""Commits of datasets, as values, and the form of references to them."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ class DatasetInfo(msgspec.Struct, frozen=True):
 def split_ref(ref: str) -> tuple[str, str]:
     """`name@ref` as name and ref; without `@` the ref is `main`."""
     name, at, version = ref.partition("@")
-    if not name or (at and not version) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name):
+    if (at and not version) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name):
         raise InvalidInput(f'"{ref}" is no reference to a dataset: write name or name@branch, name@tag, name@commit.')
     return name, version or "main"

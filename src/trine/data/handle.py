@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from trine.data import operations as door
-from trine.data.checkout import Diff, checkout, diff, verify
+from trine.data.changes import Diff, diff
+from trine.data.checkouts import checkout
 from trine.data.commits import Commit
-from trine.data.datasets import add, commit, resolve
-from trine.data.load import load, profile
-from trine.data.profile import Profile
-from trine.storage.objects import Damage
+from trine.data.folders import add
+from trine.data.reading import load, profile
+from trine.data.references import resolve
+from trine.data.verification import verify
+from trine.storage import Damage
 from trine.workspace import Workspace, current_workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from trine.data.profiles import Profile
 
 
 class Dataset:
@@ -33,6 +38,8 @@ class Dataset:
 
     def commit(self, frame: Any, **options: Any) -> Commit:
         """Commit rows (`trine.data.commit`)."""
+        from trine.data.rows import commit
+
         return commit(frame, name=self.name, ws=self.ws, **options)
 
     def load(self, ref: str = "main") -> pl.LazyFrame:
@@ -45,9 +52,9 @@ class Dataset:
     def resolve(self, ref: str = "main") -> Commit:
         return resolve(f"{self.name}@{ref}", ws=self.ws)
 
-    def log(self, branch: str = "", limit: int = 100) -> list[Commit]:
-        """Commits, newest first."""
-        return door.list_commits(self.ws, name=self.name, branch=branch, limit=limit).items
+    def log(self, ref: str = "", limit: int = 100) -> list[Commit]:
+        """The commit a reference means and those before it, newest first; without one: all, rejected ones too."""
+        return door.list_commits(self.ws, name=self.name, ref=ref, limit=limit).items
 
     def tag(self, tag: str, ref: str = "main", *, move: bool = False) -> Commit:
         return door.tag_commit(self.ws, name=self.name, tag=tag, ref=ref, move=move)

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, insert, or_, select, update
 
 from trine.data.commits import Commit, DatasetInfo, Kind
 from trine.data.expectations import CheckResult
@@ -52,6 +52,13 @@ def commit_dataset(
     head = _ref(ws, name, branch)
     if head and head.kind == "tag":
         raise Conflict(f'"{branch}" is a tag of dataset "{name}", not a branch.')
+    if head is None and (branches := [one.name for one in ws.tx.all(_refs_of(ws, name)) if one.kind == "branch"]):
+        raise NotFound(
+            f'Dataset "{name}" has no branch "{branch}".{nearest(branch, branches)} '
+            f"Start it first: trine data branch {name}@{branches[0]} {branch}"
+        )
+    if missing := {tree, profile} - {""} - ws.store.has([one for one in (tree, profile) if one]):
+        raise InvalidInput(f"Object {missing.pop()} is not in the store: upload what a commit stands on first.")
     now = head.commit if head else ""
     if now != expect:
         raise Conflict(
@@ -60,7 +67,7 @@ def commit_dataset(
             expected=expect,
             now=now,
         )
-    state = "rejected" if any(not one.passed and one.severity == "error" for one in checks) else "accepted"
+    state = "rejected" if any(one.refuses for one in checks) else "accepted"
     parents = [expect] if expect else []
     values: dict[str, Any] = {
         "kind": kind,
@@ -113,7 +120,7 @@ def get_commit(ws: Workspace, *, name: str, ref: str = "main") -> Commit:
 
 
 def _by_ref(ws: Workspace, name: str, ref: str) -> Any:
-    mine = select(data_commit).where(data_commit.c.project == ws.project, data_commit.c.dataset == name)
+    mine = _commits_of(ws, name)
     if found := _ref(ws, name, ref):
         return ws.tx.first(mine.where(data_commit.c.id == found.commit))
     if re.fullmatch(r"[0-9a-f]{6,64}", ref):
@@ -130,27 +137,29 @@ def _by_ref(ws: Workspace, name: str, ref: str) -> Any:
 
 
 @operation("GET /datasets/{name}/log", allows="data.read")
-def list_commits(ws: Workspace, *, name: str, branch: str = "", limit: Limit = 100, page: str = "") -> Page[Commit]:
-    """Commits of a dataset, newest first; of one branch: those made on it."""
+def list_commits(ws: Workspace, *, name: str, ref: str = "", limit: Limit = 100, page: str = "") -> Page[Commit]:
+    """The commit a reference means and those before it, newest first; without one: all commits, rejected ones too."""
     _dataset(ws, name)
-    query = (
-        select(data_commit)
-        .where(data_commit.c.project == ws.project, data_commit.c.dataset == name)
-        .order_by(data_commit.c.created_us.desc(), data_commit.c.id.desc())
-        .limit(limit + 1)
-    )
-    if branch:
-        query = query.where(data_commit.c.branch == branch)
+    if ref:
+        return _history(ws, name, page_start(page, fields=str) or get_commit(ws, name=name, ref=ref).id, limit)
+    made, id_ = data_commit.c.created_us, data_commit.c.id
+    query = _commits_of(ws, name).order_by(made.desc(), id_.desc()).limit(limit + 1)
     if start := page_start(page, fields=tuple[int, str]):
-        from sqlalchemy import and_, or_
-
-        query = query.where(
-            or_(
-                data_commit.c.created_us < start[0],
-                and_(data_commit.c.created_us == start[0], data_commit.c.id < start[1]),
-            )
-        )
+        query = query.where(or_(made < start[0], and_(made == start[0], id_ < start[1])))
     return page_of([_commit(row) for row in ws.tx.all(query)], limit, lambda one: (one.created_us, one.id))
+
+
+def _history(ws: Workspace, name: str, start: str, limit: int) -> Page[Commit]:
+    """From a commit up its parents; the page token is the commit that comes next."""
+    found: list[Commit] = []
+    wanted = [start]
+    while wanted and len(found) <= limit:
+        row = ws.tx.first(_commits_of(ws, name).where(data_commit.c.id == wanted[0]))
+        if row is None:
+            raise NotFound(f'Dataset "{name}" has no commit {wanted[0][:12]}.')
+        found.append(_commit(row))
+        wanted = found[-1].parents
+    return page_of(found, limit, lambda one: one.parents[0])
 
 
 @operation("GET /datasets", allows="data.read")
@@ -227,6 +236,10 @@ def _dataset(ws: Workspace, name: str) -> Any:
         known = [one.name for one in ws.tx.all(select(dataset.c.name).where(dataset.c.project == ws.project))]
         raise NotFound(f'No dataset "{name}" in project "{ws.project}".{nearest(name, known)} See: trine data ls')
     return row
+
+
+def _commits_of(ws: Workspace, name: str) -> Any:
+    return select(data_commit).where(data_commit.c.project == ws.project, data_commit.c.dataset == name)
 
 
 def _is(ws: Workspace, name: str, ref: str) -> tuple[Any, ...]:

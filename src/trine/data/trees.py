@@ -6,10 +6,7 @@ page and the root) and never holds more than four times that. The root's hash is
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
 from typing import TypeVar
 
 import msgspec
@@ -30,6 +27,15 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     size: int
     executable: bool = False
 
+    @property
+    def state(self) -> str:
+        """What makes the file another one when it changes."""
+        return state_of(self.hash, self.executable)
+
+
+def state_of(hash_: str, executable: bool) -> str:
+    return hash_ + "+x" if executable else hash_
+
 
 class _Page(msgspec.Struct, frozen=True, array_like=True):
     first: str
@@ -47,7 +53,7 @@ class _Root(msgspec.Struct, frozen=True):
 def check_path(path: str) -> str:
     """The path, when it is safe to write below any folder. Raises InvalidInput naming it."""
     parts = path.split("/")
-    if not path or "\0" in path or "\\" in path or path.startswith("/") or any(p in ("", ".", "..") for p in parts):
+    if "\0" in path or "\\" in path or "" in parts or "." in parts or ".." in parts:
         raise InvalidInput(f"{path!r} is no path that can be kept: relative, with forward slashes, without '..'.")
     try:
         path.encode("utf-8")
@@ -56,40 +62,66 @@ def check_path(path: str) -> str:
     return path
 
 
-def write_tree(store: Store, entries: Iterable[Entry]) -> str:
-    """Store a tree; gives its id. Raises InvalidInput for an unsafe or doubled path."""
-    ordered = sorted(entries, key=lambda entry: entry.path)
-    pages: list[list[Entry]] = []
+def encode_tree(entries: Iterable[Entry]) -> tuple[str, list[bytes]]:
+    """A tree's id and its objects, pages and root. Raises InvalidInput for an unsafe or doubled path."""
+    pages: list[_Page] = []
+    objects: list[bytes] = []
     current: list[Entry] = []
+
+    def end_page() -> None:
+        data = msgspec.msgpack.encode(current)
+        objects.append(data)
+        pages.append(
+            _Page(current[0].path, blake3(data).hexdigest(), len(current), sum(entry.size for entry in current))
+        )
+        current.clear()
+
     last = ""
-    for entry in ordered:
+    for entry in sorted(entries, key=lambda entry: entry.path):
         if check_path(entry.path) == last:
             raise InvalidInput(f"{entry.path!r} is there twice.")
         last = entry.path
         current.append(entry)
         cut = int.from_bytes(blake3(entry.path.encode()).digest(4), "little") % PAGE == 0
         if cut or len(current) >= 4 * PAGE:
-            pages.append(current)
-            current = []
+            end_page()
     if current:
-        pages.append(current)
-    hashes = store.put_many([msgspec.msgpack.encode(page) for page in pages])
-    told = [
-        _Page(page[0].path, hash_, len(page), sum(entry.size for entry in page))
-        for page, hash_ in zip(pages, hashes, strict=True)
-    ]
-    return store.put(msgspec.msgpack.encode(_Root("tree-1", "blake3", told)))
+        end_page()
+    root = msgspec.msgpack.encode(_Root("tree-1", "blake3", pages))
+    return blake3(root).hexdigest(), [*objects, root]
+
+
+def write_tree(store: Store, entries: Iterable[Entry]) -> str:
+    """Store a tree; gives its id."""
+    tree, objects = encode_tree(entries)
+    store.put_many(objects)
+    return tree
 
 
 def read_tree(store: Store, tree: str) -> list[Entry]:
     """The entries of a tree, by path. Raises Damaged or NotFound naming the object."""
-    return list(iter_tree(store, tree))
+    return [entry for page in read_root(store, tree) for entry in read_page(store, page)]
 
 
-def iter_tree(store: Store, tree: str) -> Iterator[Entry]:
+def read_difference(store: Store, before: str, after: str) -> tuple[list[Entry], list[Entry]]:
+    """The entries of each tree without the pages that both have: O(changed pages)."""
+    old, new = dict.fromkeys(read_root(store, before)), dict.fromkeys(read_root(store, after))
+    return (
+        [entry for page in old if page not in new for entry in read_page(store, page)],
+        [entry for page in new if page not in old for entry in read_page(store, page)],
+    )
+
+
+def read_root(store: Store, tree: str) -> list[str]:
+    """The pages of a tree, as objects."""
     root = _decode(store.get(tree), _Root, tree)
-    for page in root.pages:
-        yield from _decode(store.get(page.hash), list[Entry], page.hash)
+    if root.format != "tree-1":
+        raise InvalidInput(f"Tree {tree} has format {root.format!r}, which this Trine cannot read. Upgrade it.")
+    return [page.hash for page in root.pages]
+
+
+def read_page(store: Store, page: str) -> list[Entry]:
+    return _decode(store.get(page), list[Entry], page)
 
 
 def _decode(data: bytes, kind: type[T], name: str) -> T:
@@ -97,53 +129,3 @@ def _decode(data: bytes, kind: type[T], name: str) -> T:
         return msgspec.msgpack.decode(data, type=kind)
     except msgspec.DecodeError as error:
         raise Damaged(f"Object {name} is no part of a tree: {error}.", hash=name) from error
-
-
-def tree_objects(store: Store, tree: str) -> Iterator[str]:
-    """Every object a tree needs: root, pages, files."""
-    yield tree
-    root = _decode(store.get(tree), _Root, tree)
-    for page in root.pages:
-        yield page.hash
-        for entry in _decode(store.get(page.hash), list[Entry], page.hash):
-            yield entry.hash
-
-
-class Found(msgspec.Struct, frozen=True):
-    """A file as the scan saw it."""
-
-    path: str
-    stat: os.stat_result
-
-
-def scan_folder(root: Path) -> list[Found]:
-    """The files below a folder, by path. `.git` and `.trine` are left out; symbolic links must stay inside the folder.
-
-    Raises InvalidInput naming what cannot be kept: a socket, a device, a link out of the folder, a name that is no text.
-    """
-    root = root.resolve()
-    found: list[Found] = []
-    folders = [root]
-    while folders:
-        folder = folders.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name in (".git", ".trine"):
-                    continue
-                path = Path(entry.path)
-                if entry.is_symlink() and not path.resolve().is_relative_to(root):
-                    raise InvalidInput(f"{path} is a link that leaves {root}; only links inside it can be kept.")
-                if entry.is_symlink() and entry.is_dir():
-                    continue  # its files are found where they are
-                if entry.is_dir():
-                    folders.append(path)
-                    continue
-                try:
-                    seen = entry.stat()
-                except FileNotFoundError:
-                    raise InvalidInput(f"{path} is a link to nothing.") from None
-                if not stat.S_ISREG(seen.st_mode):
-                    raise InvalidInput(f"{path} is neither a file nor a folder; it cannot be kept.")
-                found.append(Found(check_path(PurePosixPath(path.relative_to(root)).as_posix()), seen))
-    found.sort(key=lambda one: one.path)
-    return found

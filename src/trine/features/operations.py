@@ -11,7 +11,7 @@ from sqlalchemy import Row, func, insert, select, update
 
 from trine.data.commits import split_ref
 from trine.data.operations import get_commit
-from trine.data.profile import Profile
+from trine.data.profiles import Profile
 from trine.errors import InvalidInput, NotFound, Unavailable, nearest
 from trine.features.definitions import Entity, FeatureService, FeatureView
 from trine.features.durations import duration_us

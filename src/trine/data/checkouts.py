@@ -1,0 +1,181 @@
+"""Writing a commit's files into a folder: checked while they are written, each there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+
+from trine.data.changes import hashes_of, states_of
+from trine.data.commits import Commit
+from trine.data.references import resolve
+from trine.data.scan import DRAFT, Scan, scan
+from trine.data.statcache import Checkout, StatCache
+from trine.data.trees import Entry, check_path, read_tree
+from trine.errors import Conflict, Failure, InvalidInput, NoSpace
+from trine.ids import new_id
+from trine.storage import Store
+from trine.workspace import Workspace, current_workspace, record_use
+
+LARGE = 4 << 20
+"""Files from this size on are written by the store, piece by piece."""
+
+
+def checkout(ref: str, folder: Path | str, *, force: bool = False, ws: Workspace | None = None) -> Commit:
+    """Write a commit's files into a folder. Files of the last checkout that the commit does not have are removed; files
+    that never were in a checkout stay.
+
+    Raises Conflict naming files that were changed here and would be lost (nothing is written then), unless `force`.
+    Interrupted, it can be called again.
+    """
+    ws = ws or current_workspace()
+    folder = Path(folder)
+    commit = resolve(ref, ws=ws)
+    wanted = {check_path(entry.path): entry for entry in read_tree(ws.store, commit.tree)}
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder.")
+    cache = StatCache(ws, folder)
+    found = scan(folder) if folder.exists() else Scan(folder.resolve(), [])
+    hashes = hashes_of(found, cache)
+    here = states_of(found, hashes)
+    gone = _gone(here, wanted, cache.committed)
+    late = {path: entry for path, entry in wanted.items() if here.get(path) != entry.state}
+    mine = [path for path in (*gone, *late) if path in here and here[path] != cache.committed.get(path)]
+    if mine and not force:
+        raise Conflict(
+            f"{len(mine)} files in {folder} were changed here and would be lost, {mine[0]} first. "
+            "Add them to a dataset, or check out with --force.",
+            paths=mine[:100],
+        )
+    writer = _Writer(ws.store, str(found.root))
+    for path in gone:
+        writer.remove(path)
+    for entry in late.values():
+        writer.write(entry)
+    for one in found.files:
+        if one.path in wanted and one.path not in late:
+            cache.remember(one.path, one.stat, hashes[one.path])
+    now_ns = time.time_ns()
+    for path, seen in writer.unchanged():
+        cache.remember(path, seen, wanted[path].hash, now_ns)
+    cache.save(Checkout(commit.dataset, commit.id), {path: entry.state for path, entry in wanted.items()})
+    record_use(commit.node)
+    return commit
+
+
+def _gone(here: Mapping[str, str], wanted: Mapping[str, Entry], before: Mapping[str, str]) -> list[str]:
+    """Files that have to go: of the last checkout, or a file where the commit has a folder, or the other way round."""
+    folders = {parent for path in wanted for parent in _parents(path)}
+    return [
+        path
+        for path in here
+        if path not in wanted
+        and (path in before or path in folders or any(parent in wanted for parent in _parents(path)))
+    ]
+
+
+def _parents(path: str) -> Iterator[str]:
+    at = path.find("/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find("/", at + 1)
+
+
+class _Writer:
+    """Writes below one folder, and nowhere else."""
+
+    def __init__(self, store: Store, root: str) -> None:
+        self._store = store
+        self._root = root
+        self._folders: dict[str, str] = {}
+        self._written: list[tuple[str, str, os.stat_result]] = []
+
+    def write(self, entry: Entry) -> None:
+        with _told(os.path.join(self._root, entry.path)):
+            parent, _, name = entry.path.rpartition("/")
+            folder = self._folder(parent)
+            target, draft = f"{folder}/{name}", f"{folder}/{DRAFT}{new_id()}"
+            try:
+                seen = self._draft(entry, draft)
+                try:
+                    os.replace(draft, target)
+                except IsADirectoryError:
+                    os.rmdir(target)
+                    os.replace(draft, target)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(draft)
+                raise
+            self._written.append((entry.path, target, seen))
+
+    def _draft(self, entry: Entry, draft: str) -> os.stat_result:
+        mode = 0o777 if entry.executable else 0o666
+        if entry.size >= LARGE:
+            self._store.get_file(entry.hash, draft)
+            os.chmod(draft, mode & ~_umask())
+            return os.stat(draft)
+        data = self._store.get(entry.hash)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, and the folders that are empty then."""
+        with _told(os.path.join(self._root, path)):
+            parent, _, name = path.rpartition("/")
+            folder = self._folder(parent)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{folder}/{name}")
+            with contextlib.suppress(OSError):
+                while folder != self._root:
+                    os.rmdir(folder)
+                    self._folders.clear()
+                    folder = os.path.dirname(folder)
+
+    def _folder(self, path: str) -> str:
+        """The folder at a relative path, made when missing. A link there is refused: what is written must land here."""
+        if path not in self._folders:
+            folder = f"{self._root}/{path}" if path else self._root
+            os.makedirs(folder, exist_ok=True)
+            if os.path.realpath(folder) != folder:
+                raise Conflict(
+                    f"{folder} is a link; a checkout writes through none. Remove it, or choose another folder."
+                )
+            self._folders[path] = folder
+        return self._folders[path]
+
+    def unchanged(self) -> Iterator[tuple[str, os.stat_result]]:
+        """What was written and nobody has touched since, as it is now."""
+        for path, target, then in self._written:
+            with contextlib.suppress(OSError):
+                now = os.stat(target)
+                if (now.st_ino, now.st_size, now.st_mtime_ns) == (then.st_ino, then.st_size, then.st_mtime_ns):
+                    yield path, now
+
+
+def _umask() -> int:
+    mask = os.umask(0o22)
+    os.umask(mask)
+    return mask
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Generator[None]:
+    """Trouble with the folder that is written to, as an error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise NoSpace(f"There is no space left for {path}. Free some, and check out again: it goes on.") from error
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY):
+            raise Conflict(
+                f"{path} cannot be written: something that is no data is in its place. Remove it."
+            ) from error
+        raise Failure(f"{path} cannot be written: {error.strerror}.") from error

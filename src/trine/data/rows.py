@@ -1,0 +1,178 @@
+"""Committing rows to a table: they are stored as a part, profiled and checked, and then the branch moves."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import polars as pl
+from blake3 import blake3
+
+from trine.data import operations as door
+from trine.data.checks import Checking
+from trine.data.commits import Commit
+from trine.data.expectations import CheckResult, Checks, Expectation, expectations
+from trine.data.frames import as_polars, first_line
+from trine.data.profiles import Profile
+from trine.data.reading import local_file, profile_of, scan_commit
+from trine.data.references import head_of
+from trine.data.sketches import FORMAT, Sketch, count_values, fold, merge, sketch, summarise
+from trine.data.trees import Entry, encode_tree, read_tree
+from trine.errors import CheckFailed, Conflict, Damaged, InvalidInput, NotFound
+from trine.workspace import Workspace, active_producer, current_workspace
+
+Mode = Literal["append", "replace"]
+
+ATTEMPTS = 32
+"""How often an append whose branch moved meanwhile is built anew on the new head: appended rows do not depend on it."""
+
+
+def commit(
+    frame: Any,
+    *,
+    name: str,
+    message: str = "",
+    branch: str = "main",
+    mode: Mode = "append",
+    tag: str = "",
+    checks: Checks = None,
+    inputs: Sequence[str] = (),
+    ws: Workspace | None = None,
+) -> Commit:
+    """Commit rows to a table dataset: after those that are there (append), or instead of them (replace).
+
+    Takes a Polars, pandas or Arrow frame. Schema, profile and expectations are of the whole table as committed, yet an
+    append costs O(new rows): old ones are read again only for rules that need them (`unique`, `expression`, and rules that
+    the commit before did not have). `inputs` are lineage nodes the rows were derived from.
+
+    Raises CheckFailed when an expectation of severity error fails: the commit is kept as rejected, the branch stays.
+    Raises Conflict when the branch moves meanwhile; an append tries again by itself.
+    """
+    ws = ws or current_workspace()
+    if mode not in ("append", "replace"):
+        raise InvalidInput(f'The mode of a commit is "append" or "replace", not "{mode}".')
+    rules = expectations(checks)
+    part = _Part(as_polars(frame), name)
+    for attempt in range(1, ATTEMPTS + 1):
+        head = head_of(ws, name, branch)
+        base = head if head and head.kind == "table" and mode == "append" else None
+        if base and base.schema != part.schema:
+            raise InvalidInput(_difference(name, base.schema, part.schema))
+        entries = [*(read_tree(ws.store, base.tree) if base else ()), part.entry(base)]
+        results, profile, objects = _look(ws, base, part, rules)
+        tree, pages = encode_tree(entries)
+        ws.store.put(part.data)
+        *_, profile_object = ws.store.put_many([*pages, *objects, msgspec.json.encode(profile)])
+        try:
+            made = door.commit_dataset(
+                ws,
+                name=name,
+                kind="table",
+                tree=tree,
+                expect=head.id if head else "",
+                branch=branch,
+                rows=profile.rows,
+                files=len(entries),
+                size_bytes=sum(entry.size for entry in entries),
+                schema=part.schema,
+                profile=profile_object,
+                checks=results,
+                message=message,
+                tag=tag,
+                producer=active_producer(),
+                inputs=list(inputs),
+            )
+        except Conflict as error:
+            if mode == "replace" or attempt == ATTEMPTS or "now" not in error.details:
+                raise
+            continue
+        if made.state == "rejected":
+            raise _refusal(made)
+        return made
+    raise AssertionError("the last attempt returns or raises")
+
+
+class _Part:
+    """Rows on their way into a table; what does not depend on the table is made once."""
+
+    def __init__(self, rows: pl.DataFrame, name: str) -> None:
+        if not rows.width:
+            raise InvalidInput(f'There are no columns to commit to "{name}".')
+        self.rows = rows
+        self.schema = {column: str(kind) for column, kind in rows.schema.items()}
+        buffer = io.BytesIO()
+        try:
+            rows.write_parquet(buffer, compression="zstd", compression_level=3)
+        except pl.exceptions.PolarsError as error:
+            raise InvalidInput(f'The rows for "{name}" cannot be kept as Parquet: {first_line(error)}') from error
+        self.data = buffer.getvalue()
+        self.sketch: Sketch | None = None
+
+    def entry(self, base: Commit | None) -> Entry:
+        """The part's place in the table."""
+        number = base.files if base else 0
+        return Entry(f"part-{number:05d}.parquet", blake3(self.data).hexdigest(), len(self.data))
+
+
+def _look(
+    ws: Workspace, base: Commit | None, part: _Part, rules: Sequence[Expectation]
+) -> tuple[list[CheckResult], Profile, list[bytes]]:
+    """What the rules say, the profile of the whole table, and sketches to store. One plan over the new rows, which takes
+    the old ones in only where a rule has to see them."""
+    before = profile_of(ws, base) if base else None
+    rows = part.rows.lazy()
+    checking = Checking(
+        rules,
+        rows,
+        before=before,
+        passed={one.name for one in base.checks if one.passed} if base else (),
+        whole=lambda: pl.concat([scan_commit(ws, base), rows]) if base else rows,
+    )
+    try:
+        plans = checking.plans if part.sketch else [*checking.plans, count_values(rows)]
+        collected = pl.collect_all(plans, engine="streaming")
+    except pl.exceptions.PolarsError as error:
+        raise checking.blame(error) from error
+    part.sketch = part.sketch or sketch(part.rows, collected.pop())
+    old = _sketches(ws, base, before) if base and before else []
+    sketches = fold([*(one for one, _ in old), part.sketch])
+    names = {id(one): name for one, name in old if name}
+    objects = {id(one): msgspec.msgpack.encode(one) for one in sketches if id(one) not in names}
+    names |= {key: blake3(data).hexdigest() for key, data in objects.items()}
+    profile = summarise(merge(sketches), [names[id(one)] for one in sketches])
+    return checking.results(collected), profile, list(objects.values())
+
+
+def _sketches(ws: Workspace, base: Commit, before: Profile) -> list[tuple[Sketch, str]]:
+    """The sketches of a table and their objects; made anew, part by part, when they cannot be used."""
+    try:
+        found = [(msgspec.msgpack.decode(ws.store.get(name), type=Sketch), name) for name in before.sketches]
+    except (NotFound, Damaged, msgspec.DecodeError):  # all of it can be had from the rows; verify names what is damaged
+        found = []
+    if found and all(one.format == FORMAT for one, _ in found):
+        return found
+    made: list[Sketch] = []
+    for entry in read_tree(ws.store, base.tree):
+        made = fold([*made, sketch(pl.read_parquet(local_file(ws, entry.hash), glob=False))])
+    return [(one, "") for one in made]
+
+
+def _refusal(made: Commit) -> CheckFailed:
+    failed = [one for one in made.checks if one.refuses]
+    told = "; ".join(f"{one.name}: {one.failing} {'row' if one.failing == 1 else 'rows'}" for one in failed[:3])
+    return CheckFailed(
+        f"{len(failed)} of {len(made.checks)} expectations failed, so {made.branch} of {made.dataset} stays where it is: "
+        f"{told}. The rows are kept for inspection: trine data show {made.ref}",
+        commit=made.id,
+        checks=msgspec.to_builtins(made.checks),
+    )
+
+
+def _difference(name: str, before: dict[str, str], now: dict[str, str]) -> str:
+    told = [f'column "{c}" is missing' for c in before if c not in now]
+    told += [f'column "{c}" ({kind}) is new' for c, kind in now.items() if c not in before]
+    told += [f'column "{c}" is {now[c]}, not {kind}' for c, kind in before.items() if c in now and now[c] != kind]
+    told = told or ["the columns are in another order"]
+    return f'The rows do not fit dataset "{name}": {"; ".join(told[:5])}. Cast them, or commit with mode="replace".'

@@ -1,0 +1,373 @@
+"""Sketches: what is kept of the columns of some rows, so that a table that grows is profiled from its new rows alone.
+
+Sketches of parts merge: the profile of the whole costs O(parts), whatever their size. A column with at most `KEPT`
+different values is kept exactly, with its counts. Of one with more, there are
+
+- the values at `KEPT` + 1 evenly spaced ranks, each with the weight of the ranks around it, so that a distribution
+  function merged from parts is off by at most 1/(2 KEPT) of the rows;
+- the most common texts;
+- the `KEPT` smallest hashes of its values: how small they are tells how many values there are (k minimum values,
+  Bar-Yossef et al. 2002; relative standard error 1/√(k − 2)).
+
+Means and squares are of values scaled by a power of two, and merge by Chan, Golub and LeVeque (1979): no sum overflows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from trine.data.autocorrelation import effective_size, effective_size_of_codes, effective_size_of_parts
+from trine.data.profiles import QUANTILES, TOP, ColumnProfile, Profile, Scalar
+
+KEPT = 1_024
+"""Different values, points and hashes that are kept of a column."""
+
+LONGEST = 200
+"""Characters of a text that is kept as a value."""
+
+FOLD = 16
+"""So many sketches of one level are folded into one of the next: a table of any age has few."""
+
+FORMAT = f"sketch-1 polars-{pl.__version__}"
+"""Sketches of another format are made again from their rows: hashes differ between versions of Polars."""
+
+Floats = NDArray[np.float64]
+Hashes = NDArray[np.uint64]
+
+
+class ColumnSketch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One column. `points` are float64 in rising order, `weights` the rows each stands for, `hashes` uint64 in rising order.
+
+    `common` are values with counts: of texts the most common, of numbers all while there are at most `TOP`.
+    `mean` and `squares` (the sum of squared deviations from it) are of the finite values times 2 ** -`exponent`.
+    """
+
+    name: str
+    dtype: str
+    count: int
+    nulls: int
+    nans: int = 0
+    infinities: int = 0
+    distinct: int = 0
+    low: Scalar = None
+    high: Scalar = None
+    exponent: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    points: bytes = b""
+    weights: bytes = b""
+    common: tuple[tuple[Scalar, int], ...] = ()
+    hashes: bytes = b""
+    ess: float | None = None
+
+    @property
+    def finite(self) -> int:
+        """Rows that have a value that can be compared."""
+        return self.count - self.nulls - self.nans - self.infinities
+
+
+class Sketch(msgspec.Struct, frozen=True):
+    """Some rows of a table; `level` is how many times sketches were folded into it."""
+
+    format: str
+    rows: int
+    columns: tuple[ColumnSketch, ...]
+    level: int = 0
+
+
+# -- from rows ----------------------------------------------------------------------------------------------------------
+
+
+def count_values(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """The plan that a sketch is made from: of each column, one row with its different values and how often each occurs."""
+    return frame.select(
+        pl.col(name).drop_nulls().alias("value").value_counts(name="count").implode().alias(name)
+        for name, dtype in frame.collect_schema().items()
+        if _is_comparable(dtype)
+    )
+
+
+def sketch(frame: pl.DataFrame, counted: pl.DataFrame | None = None) -> Sketch:
+    """Rows as a sketch; `counted` is what `count_values` gave for them."""
+    if counted is None:
+        counted = count_values(frame.lazy()).collect()
+    columns = (
+        _sketch(series, counted.get_column(series.name)[0] if series.name in counted.columns else None)
+        for series in frame.iter_columns()
+    )
+    return Sketch(FORMAT, frame.height, tuple(columns))
+
+
+def _is_comparable(dtype: pl.DataType) -> bool:
+    return not dtype.is_nested() and not isinstance(dtype, (pl.Object, pl.Binary, pl.Null))
+
+
+def _sketch(series: pl.Series, counted: pl.Series | None) -> ColumnSketch:
+    bare = ColumnSketch(name=series.name, dtype=str(series.dtype), count=len(series), nulls=series.null_count())
+    if counted is None or not len(counted):
+        return bare
+    values, counts = counted.struct.field("value"), counted.struct.field("count").to_numpy().astype(np.int64)
+    hashes = np.sort(values.hash().to_numpy())[:KEPT]
+    bare = msgspec.structs.replace(bare, distinct=len(values), hashes=hashes.tobytes())
+    if series.dtype.is_numeric() or series.dtype.is_temporal():
+        return _of_numbers(bare, series.drop_nulls(), values, counts)
+    return _of_texts(bare, series.drop_nulls(), values, counts)
+
+
+def _of_numbers(bare: ColumnSketch, rows: pl.Series, values: pl.Series, counts: NDArray[np.int64]) -> ColumnSketch:
+    numbers = _as_numbers(values)
+    floats = numbers.cast(pl.Float64).to_numpy()
+    finite = np.isfinite(floats)
+    nans, infinities = int(counts[np.isnan(floats)].sum()), int(counts[np.isinf(floats)].sum())
+    bare = msgspec.structs.replace(bare, nans=nans, infinities=infinities)
+    if not finite.any():
+        return bare
+    points, weights = _combine(floats[finite], counts[finite].astype(np.float64))
+    exponent, mean, squares = _moments(points, weights)
+    whole = numbers.dtype.is_integer()
+    few = len(values) <= TOP and not values.dtype.is_temporal()
+    in_order = _as_numbers(rows).cast(pl.Float64).to_numpy()
+    low, high = (numbers.min(), numbers.max()) if whole else (points[0], points[-1])
+    return msgspec.structs.replace(
+        bare,
+        low=_scalar(low),
+        high=_scalar(high),
+        exponent=exponent,
+        mean=mean,
+        squares=squares,
+        common=_common(numbers.filter(finite).to_list(), counts[finite], TOP) if few else (),
+        ess=effective_size(in_order[np.isfinite(in_order)]),
+        **_packed(points, weights),
+    )
+
+
+def _of_texts(bare: ColumnSketch, rows: pl.Series, values: pl.Series, counts: NDArray[np.int64]) -> ColumnSketch:
+    if values.dtype == pl.Boolean:
+        codes, short = rows.cast(pl.Int64).to_numpy(), np.ones(len(values), dtype=np.bool_)
+    else:
+        values = values.cast(pl.String)
+        codes = rows.cast(pl.String).cast(pl.Enum(values.sort())).to_physical().to_numpy().astype(np.int64)
+        short = (values.str.len_chars() <= LONGEST).to_numpy()
+    return msgspec.structs.replace(
+        bare,
+        low=_scalar(values.min()),
+        high=_scalar(values.max()),
+        common=_common(values.filter(short).to_list(), counts[short], KEPT),
+        ess=effective_size_of_codes(codes),
+    )
+
+
+def _as_numbers(series: pl.Series) -> pl.Series:
+    """Times as microseconds since the epoch (or since midnight, or long), numbers as they are."""
+    if series.dtype == pl.Time:
+        return series.cast(pl.Int64) // 1_000
+    if series.dtype == pl.Duration:
+        return series.cast(pl.Duration("us")).cast(pl.Int64)
+    if series.dtype.is_temporal():
+        return series.cast(pl.Datetime("us")).cast(pl.Int64)
+    return series.cast(pl.Float64) if series.dtype.is_decimal() else series
+
+
+def _scalar(value: object) -> Scalar:
+    """A value as a profile keeps it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if -(1 << 63) <= value < 1 << 64 else float(value)
+    if isinstance(value, str):
+        return value[:LONGEST]
+    return float(value) if isinstance(value, np.floating) else value  # type: ignore[return-value]
+
+
+def _common(values: Sequence[Scalar], counts: NDArray[np.int64], most: int) -> tuple[tuple[Scalar, int], ...]:
+    pairs = zip(map(_scalar, values), counts.tolist(), strict=True)
+    return tuple(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))[:most]
+
+
+def _combine(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Different values in rising order, and the weight of each."""
+    points, place = np.unique(values, return_inverse=True)
+    return points, np.bincount(place, weights).astype(np.float64)
+
+
+def _packed(points: Floats, weights: Floats) -> dict[str, bytes]:
+    """A distribution in at most `KEPT` + 1 points."""
+    if len(points) > KEPT:
+        total = round(weights.sum())
+        ranks = np.linspace(0, total - 1, KEPT + 1).round()
+        points = points[_at_ranks(weights, ranks)]
+        edges = np.concatenate(([0.0], (ranks[:-1] + ranks[1:] + 1) / 2, [total]))
+        points, weights = _combine(points, np.diff(edges))
+    return {"points": points.tobytes(), "weights": weights.tobytes()}
+
+
+def _at_ranks(weights: Floats, ranks: Floats) -> NDArray[np.int64]:
+    """Where the rows of these ranks (0 is the least) are."""
+    return np.minimum(np.searchsorted(np.cumsum(weights), ranks, side="right"), len(weights) - 1)
+
+
+def _moments(values: Floats, weights: Floats) -> tuple[int, float, float]:
+    exponent = int(np.frexp(np.abs(values).max())[1])
+    scaled = np.ldexp(values, -exponent)
+    total = weights.sum()
+    mean = min(max(float((weights * scaled).sum() / total), float(scaled[0])), float(scaled[-1]))
+    return exponent, mean, float((weights * (scaled - mean) ** 2).sum())
+
+
+# -- from sketches ------------------------------------------------------------------------------------------------------
+
+
+def fold(sketches: list[Sketch]) -> list[Sketch]:
+    """The same sketches, with the newest folded where there are `FOLD` of one level."""
+    while len(sketches) >= FOLD and len({one.level for one in sketches[-FOLD:]}) == 1:
+        sketches = [*sketches[:-FOLD], merge(sketches[-FOLD:])]
+    return sketches
+
+
+def merge(sketches: Sequence[Sketch]) -> Sketch:
+    """The sketch of all rows together, in this order; the columns are the same in all."""
+    if len(sketches) == 1:
+        return sketches[0]
+    columns = zip(*(one.columns for one in sketches), strict=True)
+    merged = tuple(_merge([one for one in parts if one.count] or [parts[0]]) for parts in columns)
+    return Sketch(FORMAT, sum(one.rows for one in sketches), merged, max(one.level for one in sketches) + 1)
+
+
+def _merge(parts: Sequence[ColumnSketch]) -> ColumnSketch:
+    if len(parts) == 1:
+        return parts[0]
+    distinct, hashes = _merge_distinct(parts)
+    bare = ColumnSketch(
+        name=parts[0].name,
+        dtype=parts[0].dtype,
+        count=sum(one.count for one in parts),
+        nulls=sum(one.nulls for one in parts),
+        nans=sum(one.nans for one in parts),
+        infinities=sum(one.infinities for one in parts),
+        distinct=distinct,
+        hashes=hashes.tobytes(),
+    )
+    parts = [one for one in parts if one.finite and one.low is not None]
+    if not parts:
+        return bare
+    bare = msgspec.structs.replace(
+        bare,
+        low=min(one.low for one in parts),  # type: ignore[type-var]
+        high=max(one.high for one in parts),  # type: ignore[type-var]
+    )
+    return _merge_numbers(bare, parts) if parts[0].points else _merge_texts(bare, parts)
+
+
+def _merge_distinct(parts: Sequence[ColumnSketch]) -> tuple[int, Hashes]:
+    hashes = np.unique(np.concatenate([np.frombuffer(one.hashes, np.uint64) for one in parts]))
+    if all(one.distinct <= KEPT for one in parts):
+        return len(hashes), hashes[:KEPT]
+    estimate = round((KEPT - 1) / (float(hashes[KEPT - 1]) / 2.0**64))
+    least, most = max(one.distinct for one in parts), sum(one.distinct for one in parts)
+    return min(max(estimate, least), most), hashes[:KEPT]
+
+
+def _merge_numbers(bare: ColumnSketch, parts: Sequence[ColumnSketch]) -> ColumnSketch:
+    points = np.concatenate([np.frombuffer(one.points) for one in parts])
+    weights = np.concatenate([np.frombuffer(one.weights) for one in parts])
+    of_part = np.repeat(np.arange(len(parts)), [len(one.points) // 8 for one in parts])
+    values, place = np.unique(points, return_inverse=True)
+    rows = np.bincount(place, weights).astype(np.float64)
+    middle = np.cumsum(rows) - rows / 2
+    sizes = np.array([one.finite for one in parts], dtype=np.float64)
+    ranks = np.bincount(of_part, weights * middle[place]) / sizes
+    spread = float(rows @ (middle - sizes.sum() / 2) ** 2) / sizes.sum()
+    exponent, mean, squares = _merge_moments(parts, sizes)
+    few = all(one.common for one in parts) and bare.distinct <= TOP
+    return msgspec.structs.replace(
+        bare,
+        exponent=exponent,
+        mean=mean,
+        squares=squares,
+        common=_merge_common(parts, TOP) if few else (),
+        ess=effective_size_of_parts(sizes, _sizes(parts), ranks[:, None], np.array([spread])),
+        **_packed(values, rows),
+    )
+
+
+def _merge_texts(bare: ColumnSketch, parts: Sequence[ColumnSketch]) -> ColumnSketch:
+    common = _merge_common(parts, KEPT)
+    levels = {value: i for i, (value, _) in enumerate(common[:TOP])}
+    sizes = np.array([one.finite for one in parts], dtype=np.float64)
+    shares = np.zeros((len(parts), len(levels)))
+    for row, one in enumerate(parts):
+        for value, count in one.common:
+            if value in levels:
+                shares[row, levels[value]] = count / sizes[row]
+    overall = sizes @ shares / sizes.sum()
+    ess = effective_size_of_parts(sizes, _sizes(parts), shares, overall * (1 - overall))
+    return msgspec.structs.replace(bare, common=common, ess=ess)
+
+
+def _merge_common(parts: Sequence[ColumnSketch], most: int) -> tuple[tuple[Scalar, int], ...]:
+    total: Counter[Scalar] = Counter()
+    for one in parts:
+        total.update(dict(one.common))
+    return _common(list(total), np.array(list(total.values()), dtype=np.int64), most)
+
+
+def _sizes(parts: Sequence[ColumnSketch]) -> Floats:
+    return np.array([one.finite if one.ess is None else one.ess for one in parts], dtype=np.float64)
+
+
+def _merge_moments(parts: Sequence[ColumnSketch], sizes: Floats) -> tuple[int, float, float]:
+    exponent = max(one.exponent for one in parts)
+    shift = [one.exponent - exponent for one in parts]
+    means = np.array([math.ldexp(one.mean, by) for one, by in zip(parts, shift, strict=True)])
+    squares = np.array([math.ldexp(one.squares, 2 * by) for one, by in zip(parts, shift, strict=True)])
+    mean = float(sizes @ means / sizes.sum())
+    return exponent, mean, float(squares.sum() + sizes @ (means - mean) ** 2)
+
+
+# -- to a profile -------------------------------------------------------------------------------------------------------
+
+
+def profile_frame(frame: pl.LazyFrame | pl.DataFrame) -> Profile:
+    """The profile of rows; O(n log n) a column, in memory."""
+    return summarise(sketch(frame.collect() if isinstance(frame, pl.LazyFrame) else frame))
+
+
+def summarise(one: Sketch, sketches: Sequence[str] = ()) -> Profile:
+    """A sketch as a profile; `sketches` are the objects it was merged from."""
+    return Profile(one.rows, tuple(_summarise(column) for column in one.columns), tuple(sketches))
+
+
+def _summarise(one: ColumnSketch) -> ColumnProfile:
+    quantiles: tuple[float, ...] = ()
+    if one.points:
+        ranks = np.linspace(0, one.finite - 1, QUANTILES).round()
+        quantiles = tuple(np.frombuffer(one.points)[_at_ranks(np.frombuffer(one.weights), ranks)].tolist())
+    return ColumnProfile(
+        name=one.name,
+        dtype=one.dtype,
+        count=one.count,
+        nulls=one.nulls,
+        nans=one.nans,
+        infinities=one.infinities,
+        distinct=one.distinct,
+        min=one.low,
+        max=one.high,
+        mean=math.ldexp(one.mean, one.exponent) if one.points else None,
+        std=_deviation(one) if one.points and one.finite > 1 else None,
+        quantiles=quantiles,
+        top=one.common[:TOP],
+        ess=one.ess,
+    )
+
+
+def _deviation(one: ColumnSketch) -> float | None:
+    """The sample standard deviation; None when it is greater than the greatest float."""
+    try:
+        return math.ldexp(math.sqrt(one.squares / (one.finite - 1)), one.exponent)
+    except OverflowError:
+        return None
