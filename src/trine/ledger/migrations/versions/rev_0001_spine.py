@@ -648,9 +648,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "run", "key", name=op.f("pk_step_run")),
     )
     op.create_index(op.f("ix_step_run_project_cache_key"), "step_run", ["project", "cache_key"], unique=False)
-    op.create_index(
-        op.f("ix_step_run_project_step_ended_us"), "step_run", ["project", "step", "ended_us"], unique=False
-    )
+    op.create_index(op.f("ix_step_run_project_key_ended_us"), "step_run", ["project", "key", "ended_us"], unique=False)
     op.create_table(
         "token",
         sa.Column("id", sa.String(length=16), nullable=False),
