@@ -19,10 +19,10 @@ def shows_memory(values: Floats) -> bool:
     if n < 8:
         return False
     centred = values - values.mean()
-    power = float(centred @ centred)
+    power = float((centred * centred).sum())  # no @: BLAS would wake threads for a column
     if power <= 0 or not np.isfinite(power):
         return False
-    if float(centred[1:] @ centred[:-1]) / power > 4 / np.sqrt(n):
+    if float((centred[1:] * centred[:-1]).sum()) / power > 4 / np.sqrt(n):
         return True
     length = int(np.sqrt(n))
     blocks = n // length

@@ -281,7 +281,7 @@ def _merge_numbers(bare: ColumnSketch, parts: Sequence[ColumnSketch]) -> ColumnS
     middle = np.cumsum(rows) - rows / 2
     sizes = np.array([one.finite for one in parts], dtype=np.float64)
     ranks = np.bincount(of_part, weights * middle[place]) / sizes
-    spread = float(rows @ (middle - sizes.sum() / 2) ** 2) / sizes.sum()
+    spread = float((rows * (middle - sizes.sum() / 2) ** 2).sum() / sizes.sum())
     exponent, mean, squares = _merge_moments(parts, sizes)
     few = all(one.common for one in parts) and bare.distinct <= TOP
     return msgspec.structs.replace(
