@@ -16,7 +16,7 @@ from trine.monitoring import operations as monitoring
 from trine.monitoring.monitors import Monitor
 from trine.operations import every
 from trine.serving import operations as serving
-from trine.serving.routes import EndpointInfo, Route
+from trine.serving.routing import EndpointInfo, Route
 from trine.workspace import Workspace
 
 ALIAS = "production"
