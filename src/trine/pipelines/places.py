@@ -92,13 +92,18 @@ def load_entry(entry: str, base: Path | None = None) -> Any:
     place, _, name = entry.rpartition(":")
     if not place or not name:
         raise InvalidInput(f'"{entry}" is no pipeline: write file.py:name or module:name.')
-    module = _load_file(place, base) if place.endswith(".py") else _load_module(place)
+    module = load_place(place, base)
     found = getattr(module, name, None)
     if not isinstance(found, Pipeline):
         known = [one for one, value in vars(module).items() if isinstance(value, Pipeline)]
         told = f" It has: {', '.join(known)}." if known else " It has none: decorate a function with @pipeline."
         raise NotFound(f'{place} has no pipeline "{name}".{nearest(name, known)}{told}')
     return found
+
+
+def load_place(place: str, base: Path | None = None) -> ModuleType:
+    """The module that `file.py` or `module` is. Relative files are looked for here, then in `base`."""
+    return _load_file(place, base) if place.endswith(".py") else _load_module(place)
 
 
 def _load_module(name: str) -> ModuleType:
