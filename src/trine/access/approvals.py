@@ -6,7 +6,7 @@ import fnmatch
 from typing import Any
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
 
 from trine.access.tables import approval, policy
@@ -31,11 +31,14 @@ class Held(Exception):
         self.hold = hold
 
 
+_POLICIES = select(policy).where(policy.c.project.in_((bindparam("in_project"), "*"))).order_by(policy.c.name)
+
+
 def find_hold(
     connection: Connection, project: str, operation: str, arguments: dict[str, Any], state: Any
 ) -> Hold | None:
     """The first policy that holds this call, with the digest an approval is bound to: operation, arguments and state."""
-    for row in connection.execute(select(policy).where(policy.c.project.in_((project, "*"))).order_by(policy.c.name)):
+    for row in connection.execute(_POLICIES, {"in_project": project}):
         wanted: dict[str, Any] = msgspec.json.decode(row.when_arguments)
         if fnmatch.fnmatchcase(operation, row.operation) and all(
             arguments.get(name) == value for name, value in wanted.items()

@@ -15,10 +15,18 @@ BUSY_TIMEOUT_MS = 120_000
 """How long a writer waits for another process's writer before it gives up."""
 
 
+POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 95, "pool_timeout": 60}
+"""More connections than a server has threads: a call never waits for a connection behind one that waits for the lock."""
+
+
 class Backend(Protocol):
     name: str
 
     def engine(self, url: str) -> Engine: ...
+
+    def options(self, write: bool) -> dict[str, Any]:
+        """What a transaction's connection is asked for: a reader sees one state of the workspace, whatever it reads."""
+        ...
 
     def lock(self, connection: Connection) -> None:
         """Make this transaction the only writer of the workspace until it ends."""
@@ -33,7 +41,9 @@ class Sqlite:
     name = "sqlite"
 
     def engine(self, url: str) -> Engine:
-        engine = sa.create_engine(url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000})
+        engine = sa.create_engine(
+            url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_MS / 1000}, **POOL
+        )
 
         def configure(connection: Any, _record: Any) -> None:
             for pragma in (
@@ -41,8 +51,7 @@ class Sqlite:
                 "synchronous = FULL",  # one fsync of the log per commit: a commit that returned is on disk
                 "foreign_keys = ON",
                 f"busy_timeout = {BUSY_TIMEOUT_MS}",
-                "mmap_size = 268435456",
-                "cache_size = -65536",
+                "cache_size = -16384",
             ):
                 connection.execute(f"PRAGMA {pragma}")
 
@@ -54,6 +63,9 @@ class Sqlite:
         event.listen(engine, "begin", begin)
 
         return engine
+
+    def options(self, write: bool) -> dict[str, Any]:
+        return {}  # every transaction is a snapshot
 
     def lock(self, connection: Connection) -> None:
         pass  # BEGIN IMMEDIATE took the write lock already
@@ -72,7 +84,15 @@ class Postgres:
     def engine(self, url: str) -> Engine:
         if importlib.util.find_spec("psycopg") is None:
             raise InvalidInput("A PostgreSQL workspace needs psycopg: pip install 'trine[postgres]'.")
-        return sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        return sa.create_engine(
+            sa.make_url(url).set(drivername="postgresql+psycopg"),
+            connect_args={"options": f"-c lock_timeout={BUSY_TIMEOUT_MS}"},
+            pool_pre_ping=True,
+            **POOL,
+        )
+
+    def options(self, write: bool) -> dict[str, Any]:
+        return {} if write else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
     def lock(self, connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({self.LOCK})")

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import OperationalError
 
-from trine.errors import Failure, NoSpace, Unavailable
+from trine.errors import Conflict, Damaged, Failure, InvalidInput, NoSpace, TrineError, Unavailable
 from trine.ledger import backends
 from trine.ledger.migrations import HEAD, migrate
 
@@ -53,12 +52,17 @@ class Ledger:
     def transaction(self, *, write: bool) -> Generator[Connection]:
         """One transaction; commits at the end, rolls back on any error. Database trouble becomes a TrineError."""
         try:
-            with self.engine.connect() as connection, connection.execution_options(trine_write=write).begin():
+            with (
+                self.engine.connect() as connection,
+                connection.execution_options(trine_write=write, **self.backend.options(write)).begin(),
+            ):
                 if write:
                     self.backend.lock(connection)
                 yield connection
-        except OperationalError as error:
+        except sa.exc.DBAPIError as error:
             raise self._explain(error) from error
+        except sa.exc.TimeoutError:
+            raise Unavailable("Too many calls wait for the database at once. Try again.") from None
         if write:
             with self._changed:
                 self._changed.notify_all()
@@ -80,11 +84,20 @@ class Ledger:
             if found != HEAD:
                 migrate(connection, found)
 
-    def _explain(self, error: OperationalError) -> Failure:
-        text = str(error.orig)
+    def _explain(self, error: sa.exc.DBAPIError) -> TrineError:
+        text = str(error.orig).strip()
         shown = sa.make_url(self.url).render_as_string(hide_password=True)
+        first = text.splitlines()[0] if text else type(error.orig).__name__
+        if isinstance(error, sa.exc.IntegrityError):
+            return Conflict(f"The database refused the change: {first}. Something else has that name or key.")
+        if isinstance(error, sa.exc.DataError):
+            return InvalidInput(f"A value does not fit into the database: {first}.")
         if "full" in text or "No space" in text:
             return NoSpace(f"The disk of {shown} is full; nothing was changed. Free some space and try again.")
-        if "I/O" in text and self.backend.name == "sqlite":
-            return NoSpace(f"Writing {shown} failed ({text}); nothing was changed. Is the disk full?")
-        return Unavailable(f"The database {shown} does not answer: {text.strip().splitlines()[0]}")
+        if "I/O" in text:
+            return NoSpace(f"Writing {shown} failed ({first}); nothing was changed. Is the disk full?")
+        if "malformed" in text or "not a database" in text:
+            return Damaged(f"The database {shown} is damaged: {first}.", path=shown)
+        if "readonly" in text or "read-only" in text:
+            return Failure(f"The database {shown} cannot be written: {first}.")
+        return Unavailable(f"The database {shown} does not answer: {first}.")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, select
+from sqlalchemy import ColumnElement, Row, select
 from sqlalchemy.engine import Connection
 
 from trine.ids import canonical_json
@@ -61,18 +61,22 @@ class ChainReport(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+_HEAD = select(event.c.seq, event.c.hash).order_by(event.c.seq.desc()).limit(1)
+_APPEND = event.insert()
+
+
 def _hash(prev: str, values: dict[str, Any]) -> str:
     return hashlib.sha256(prev.encode() + canonical_json([values[name] for name in FIELDS])).hexdigest()
 
 
 def append_event(connection: Connection, **values: Any) -> Event:
     """Write the next entry. The caller holds the workspace's write lock, so the sequence has no gap and no double."""
-    head = connection.execute(select(event.c.seq, event.c.hash).order_by(event.c.seq.desc()).limit(1)).first()
+    head = connection.execute(_HEAD).first()
     seq, prev = (head.seq + 1, head.hash) if head else (1, GENESIS)
     body: dict[str, Any] = values.pop("body")
     row = {**values, "seq": seq, "body": canonical_json(body).decode()}
     row["prev"], row["hash"] = prev, _hash(prev, row)
-    connection.execute(event.insert(), row)
+    connection.execute(_APPEND, row)
     return Event(**values, seq=seq, body=body, hash=row["hash"])
 
 
@@ -88,19 +92,25 @@ def read_events(
     connection: Connection, *, after: int = 0, limit: int = 100, descending: bool = False, **equals: str
 ) -> list[Event]:
     """Entries after (or, descending, before) a sequence number, filtered by column values."""
-    column = event.c.seq
-    query = select(event).limit(limit).order_by(column.desc() if descending else column)
+    seq = event.c.seq
+    query = select(event).limit(limit).order_by(seq.desc() if descending else seq)
     if after:
-        query = query.where(column < after if descending else column > after)
+        query = query.where(seq < after if descending else seq > after)
     for name, value in equals.items():
         if value:
-            query = query.where(event.c[name].like(value.replace("*", "%")) if "*" in value else event.c[name] == value)
+            column = event.c[name]
+            query = query.where(_like(column, value) if "*" in value else column == value)
     return [to_event(row) for row in connection.execute(query)]
+
+
+def _like(column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
+    escaped = pattern.replace("/", "//").replace("%", "/%").replace("_", "/_")
+    return column.like(escaped.replace("*", "%"), escape="/")
 
 
 def checkpoint(connection: Connection) -> Checkpoint:
     """The chain's length and head now."""
-    head = connection.execute(select(event.c.seq, event.c.hash).order_by(event.c.seq.desc()).limit(1)).first()
+    head = connection.execute(_HEAD).first()
     return Checkpoint(head.seq, head.hash) if head else Checkpoint(0, GENESIS)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from trine.errors import InvalidInput, NotFound, nearest
@@ -47,6 +47,13 @@ class Lineage(msgspec.Struct, frozen=True):
         return "\n".join(["digraph lineage {", "  rankdir=LR;", *names, *lines, "}"])
 
 
+_NODES = select(node.c.ref, node.c.id).where(
+    node.c.project == bindparam("in_project"), node.c.ref.in_(bindparam("refs", expanding=True))
+)
+_ADD_NODE = node.insert()
+_ADD_EDGE = upsert(edge, keep=True)
+
+
 def add_edges(connection: Connection, project: str, edges: Iterable[Edge], time_us: int) -> None:
     """Write edges, and the nodes they name; what is there already stays as it is."""
     edges = list(dict.fromkeys(edges))
@@ -60,7 +67,7 @@ def add_edges(connection: Connection, project: str, edges: Iterable[Edge], time_
         up, down = (source, target) if one.kind in _CAUSE_FIRST else (target, source)
         rows.append({"up": up, "down": down, "kind": one.kind, "time_us": time_us})
     if rows:
-        connection.execute(upsert(edge, keep=True), rows)
+        connection.execute(_ADD_EDGE, rows)
 
 
 def add_nodes(connection: Connection, project: str, refs: Iterable[str]) -> dict[str, int]:
@@ -73,7 +80,7 @@ def add_nodes(connection: Connection, project: str, refs: Iterable[str]) -> dict
     found = _ids(connection, project, wanted)
     missing = [{"project": project, "ref": ref} for ref in wanted if ref not in found]
     if missing:
-        connection.execute(node.insert(), missing)
+        connection.execute(_ADD_NODE, missing)
         found |= _ids(connection, project, [row["ref"] for row in missing])
     return found
 
@@ -82,8 +89,7 @@ def _ids(connection: Connection, project: str, refs: list[str]) -> dict[str, int
     ids: dict[str, int] = {}
     for start in range(0, len(refs), _BATCH):
         batch = refs[start : start + _BATCH]
-        query = select(node.c.ref, node.c.id).where(node.c.project == project, node.c.ref.in_(batch))
-        ids |= {row.ref: row.id for row in connection.execute(query)}
+        ids.update(tuple(row) for row in connection.execute(_NODES, {"in_project": project, "refs": batch}))
     return ids
 
 
