@@ -38,8 +38,7 @@ def train(shift: float = 0.0) -> Any:
     return LogisticRegression().fit(ROWS, [x + shift > 2.5 for x in ROWS["x"]])
 
 
-@pytest.fixture
-def model(ws: Workspace) -> str:
+def register_delays(ws: Workspace) -> str:
     """`delays@1`, `delays@2`: classifiers of `x` and `n`; production is the first."""
     for shift in (0.0, 1.0):
         models.register(train(shift), "delays", inputs=ROWS, ws=ws)
@@ -47,12 +46,21 @@ def model(ws: Workspace) -> str:
     return "delays"
 
 
-@pytest.fixture
-def constants(ws: Workspace) -> str:
+def register_constants(ws: Workspace) -> str:
     """`constant@1` to `constant@3`: each answers its number."""
     for number in (1, 2, 3):
         models.register(Constant(number), "constant", inputs=ROWS, allow_pickle=True, ws=ws)
     return "constant"
+
+
+@pytest.fixture
+def model(ws: Workspace) -> str:
+    return register_delays(ws)
+
+
+@pytest.fixture
+def constants(ws: Workspace) -> str:
+    return register_constants(ws)
 
 
 @pytest.fixture

@@ -241,11 +241,7 @@ class Application:
 
     async def _infer(self, request: Request) -> Answer:
         asked, served, done = await self.predictor.predict(request, partial(_read_inference, request))
-        names = done.names
-        if asked.outputs is not None:
-            if unknown := [name for name in asked.outputs if name not in names]:
-                raise InvalidInput(f'There is no output "{unknown[0]}"; there is {", ".join(names)}.')
-            names = asked.outputs
+        names = done.names if asked.outputs is None else [name for name in asked.outputs if name in done.names]
         versions = list(dict.fromkeys(model.rpartition("@")[2] for model in done.models))
         body = {
             "model_name": served.route.endpoint,
@@ -347,7 +343,11 @@ def _read_invocation(request: Request, served: Served) -> Asked:
 
 
 def _read_inference(request: Request, served: Served) -> Asked:
-    return read_inference(request.body, served.columns, served.key)
+    asked = read_inference(request.body, served.columns, served.key)
+    outputs = [field.name for field in served.main.signature.outputs]
+    if unknown := [name for name in asked.outputs or () if name not in outputs]:
+        raise InvalidInput(f'There is no output "{unknown[0]}"; there is {", ".join(outputs)}.')
+    return asked
 
 
 async def _read(headers: dict[bytes, bytes], receive: Receive) -> bytes:

@@ -297,8 +297,8 @@ def _typed(tensor: _Tensor, column: Column, values: Values) -> Values:
     """The values, checked against the datatype that the tensor claims, which must be one that the column takes."""
     dtype = DATATYPES.get(tensor.datatype)
     if dtype is None:
-        near = nearest(tensor.datatype, DATATYPES)
-        raise InvalidInput(f'Tensor "{tensor.name}" has the unknown datatype {tensor.datatype[:20]!r}.{near}')
+        listed = ", ".join(DATATYPES)
+        raise InvalidInput(f'Tensor "{tensor.name}" has the datatype {tensor.datatype[:20]!r}, which is none of {listed}.')
     if not _fits(dtype, column.dtype):
         raise InvalidInput(
             f'Tensor "{tensor.name}" is {tensor.datatype}; column "{column.name}" takes {datatype_of(column.dtype)} '

@@ -53,6 +53,9 @@ def _ship(ws: Workspace, path: Path) -> bool:
     except TrineError as error:
         log.warning("segment %s stays where it is for now: %s", path, error.message)
         return False
+    except Exception:  # one that cannot be read must not hold up the others
+        log.exception("segment %s stays where it is", path)
+        return False
     return True
 
 
@@ -132,7 +135,7 @@ def together(frames: list[pl.DataFrame]) -> pl.DataFrame:
     if len(filled) == 1:
         return filled[0]
     found = pl.concat(filled, how="diagonal_relaxed")
-    return found.select(LOG_COLUMNS, *(name for name in found.columns if name not in LOG_COLUMNS))
+    return found.select(*LOG_COLUMNS, *(name for name in found.columns if name not in LOG_COLUMNS))
 
 
 def empty_schema() -> dict[str, Any]:
