@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trine.loop.cycles import Cycle
-    from trine.loop.definition import Canary, Candidate, Gate, LoopInfo
+    from trine.loop.definition import Candidate, LoopInfo
     from trine.loop.handle import Loop
     from trine.loop.triggers import OnCommit, OnVerdict, Schedule
 
 _HOMES = {
     "Candidate": "definition",
-    "Canary": "definition",
     "Cycle": "cycles",
-    "Gate": "definition",
     "Loop": "handle",
     "LoopInfo": "definition",
     "OnCommit": "triggers",
@@ -23,7 +21,7 @@ _HOMES = {
     "Schedule": "triggers",
 }
 
-__all__ = ["Canary", "Candidate", "Cycle", "Gate", "Loop", "LoopInfo", "OnCommit", "OnVerdict", "Schedule"]
+__all__ = ["Candidate", "Cycle", "Loop", "LoopInfo", "OnCommit", "OnVerdict", "Schedule"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from trine.errors import InvalidInput
+from trine.evaluation.gate import Gate
 from trine.loop.triggers import Trigger, check_triggers
+from trine.serving.rollouts import Canary
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -19,25 +21,6 @@ class Candidate(msgspec.Struct, frozen=True):
     model: str
     holdout: str
     label: str
-
-
-class Gate(msgspec.Struct, frozen=True):
-    """The test a candidate must pass against production, on the same holdout rows (`trine.evaluation.compare`)."""
-
-    metric: str = "roc_auc"
-    margin: float = 0.0
-    slices: tuple[str, ...] = ()
-    groups: str = ""
-    confidence: float = 0.95
-
-
-class Canary(msgspec.Struct, frozen=True):
-    """Shares of traffic, in percent, that a promoted version takes one after the other, and what must hold on the way."""
-
-    steps: tuple[Annotated[int, msgspec.Meta(ge=1, le=100)], ...] = (10, 50, 100)
-    min_requests: int = 100
-    max_error_rate_increase: float = 0.01
-    max_latency_ratio: float = 2.0
 
 
 class Definition(msgspec.Struct, frozen=True):

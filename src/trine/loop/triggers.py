@@ -9,7 +9,7 @@ import msgspec
 from trine.errors import InvalidInput
 from trine.ids import to_datetime
 from trine.ledger.events import Event
-from trine.loop.schedules import check_schedule, last_due
+from trine.loop.schedules import check_schedule, last_due, upcoming
 
 COMMITTED = "data.commit_dataset"
 JUDGED = "monitoring.record_verdict"
@@ -61,6 +61,16 @@ def check_triggers(triggers: tuple[Trigger, ...]) -> None:
             check_schedule(one.cron, one.tz)
         if isinstance(one, OnVerdict) and (unknown := [each for each in one.outcomes if each not in outcomes]):
             raise InvalidInput(f'A verdict is never "{unknown[0]}": its outcome is one of {", ".join(outcomes)}.')
+
+
+def described(trigger: Trigger, now_us: int) -> str:
+    """A trigger in words, a schedule with its next time."""
+    if isinstance(trigger, OnVerdict):
+        return f"verdict {' or '.join(trigger.outcomes)} of monitor {trigger.monitor}"
+    if isinstance(trigger, OnCommit):
+        return f"new data on {trigger.dataset}@{trigger.branch}"
+    (following,) = upcoming(trigger.cron, trigger.tz, now_us, 1)
+    return f"schedule {trigger.cron} {trigger.tz}, next {to_datetime(following):%Y-%m-%d %H:%M} UTC"
 
 
 def followed(triggers: tuple[Trigger, ...]) -> list[str]:
