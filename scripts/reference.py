@@ -87,7 +87,7 @@ def _text(value: Any) -> str:
 
 def operations() -> str:
     from trine.operations import REGISTRY
-    from trine.server.rooms import load
+    from trine.rooms import load
 
     load()
     lines = [

@@ -13,10 +13,11 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from trine.access.approvals import Held, Hold, file_request, find_hold, use_approval
 from trine.access.principals import authorise
@@ -26,7 +27,7 @@ from trine.ids import canonical_json, digest
 from trine.ledger.events import append_event
 from trine.ledger.lineage import add_edges
 from trine.ledger.tables import idempotency
-from trine.types import Done, Limit, Name, Page, is_secret
+from trine.types import Done, Limit, Name, Page, is_secret, plain
 from trine.workspace import Scope, Transaction, Workspace, transaction
 
 __all__ = [
@@ -63,7 +64,7 @@ class Operation:
         self.allows = allows
         self.state = state
         self.keeps = keeps
-        room = function.__module__.split(".")[1]
+        room = (function.__module__.split(".")[1:] or [function.__module__])[0]
         self.name = f"{room}.{function.__name__}"
         self.path_parameters = re.findall(r"\{(\w+)\}", path)
 
@@ -101,14 +102,20 @@ class Operation:
         """Names of arguments that are never written anywhere."""
         return frozenset(name for name, kind in self._hints.items() if is_secret(kind))
 
-    def bind(self, values: dict[str, Any], *, strict: bool = True) -> msgspec.Struct:
+    def bind(self, values: dict[str, Any]) -> msgspec.Struct:
         """The checked arguments. Raises InvalidInput naming the operation and the argument."""
         known = self.arguments.__struct_fields__
         for name in values:
             if name not in known:
                 raise InvalidInput(f'{self.name} has no argument "{name}".{nearest(name, known)}', argument=name)
+        checked: dict[str, Any] = {}
+        for name, value in values.items():
+            try:
+                checked[name] = plain(value)
+            except ValueError as error:
+                raise InvalidInput(f'{self.name}: wrong value for "{name}": {error}.', argument=name) from None
         try:
-            return msgspec.convert(values, self.arguments, strict=strict)
+            return msgspec.convert(checked, self.arguments)
         except msgspec.ValidationError as error:
             message, _, where = str(error).partition(" - at `$")
             where = where.rstrip("`").lstrip(".")
@@ -121,8 +128,8 @@ class Operation:
 
     def public(self, arguments: msgspec.Struct) -> dict[str, Any]:
         """The arguments as plain JSON-able values, secrets masked: what events and approvals hold."""
-        plain: dict[str, Any] = msgspec.to_builtins(arguments)
-        return {name: ("…" if name in self.secrets else value) for name, value in plain.items()}
+        values: dict[str, Any] = msgspec.to_builtins(arguments)
+        return {name: ("…" if name in self.secrets else value) for name, value in values.items()}
 
     def object_of(self, arguments: msgspec.Struct) -> str:
         """The name of what a call is about, when its body did not say: room and the path's first parameter."""
@@ -197,7 +204,7 @@ def _enter(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.St
     if not one.changes:
         return one.function(ws, **values)
     public = one.public(arguments)
-    state = one.state(ws, **values) if one.state else None
+    state = partial(one.state, ws, **values) if one.state else None
     hold = find_hold(tx.connection, ws.project, one.name, public, state)
     approved = use_approval(tx.connection, hold, ws.principal.name, tx.now_us) if hold else ""
     outer, tx.scope = tx.scope, Scope()
@@ -253,6 +260,10 @@ def _short(public: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+REPEATS_FOR_US = 86_400_000_000
+"""How long a call may be repeated under its idempotency key."""
+
+
 def _once(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Struct, key: str) -> Any:
     """Run a call that carries an idempotency key: a repeat gets the first answer, another call under the key is refused."""
     bound = digest([one.name, ws.project, one.public(arguments)])
@@ -261,15 +272,16 @@ def _once(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Str
     if row is not None:
         if row.arguments != bound:
             raise Conflict(f'Idempotency key "{key}" was used for another call of {row.operation}. Use a new key.')
-        return msgspec.json.decode(row.result, type=one.result)
+        return msgspec.msgpack.decode(row.result, type=one.result)
     result = _enter(one, ws, tx, arguments)
+    tx.execute(delete(idempotency).where(idempotency.c.time_us < tx.now_us - REPEATS_FOR_US))
     tx.execute(
         insert(idempotency).values(
             actor=actor,
             key=key,
             operation=one.name,
             arguments=bound,
-            result=msgspec.json.encode(result).decode(),
+            result=msgspec.msgpack.encode(result),
             time_us=tx.now_us,
         )
     )

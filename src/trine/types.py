@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+import datetime as dt
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -37,6 +38,45 @@ class Done(msgspec.Struct, frozen=True):
 
 Secret = Annotated[str, msgspec.Meta(extra_json_schema={"format": "password"}, extra={"secret": True})]
 """An argument that is never written to events, approvals or error messages."""
+
+
+LARGEST_DEPTH = 64
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """A value as what every store and wire can carry: built-in types, times and bytes. Raises ValueError saying what cannot."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("text cannot hold a NUL character")
+        if not value.isascii():
+            _encode(value)
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not -(2**63) <= value < 2**63:
+            raise ValueError("a whole number has at most 64 bits")
+        return value
+    if value is None or isinstance(value, (bool, float, bytes, dt.datetime)):
+        return value
+    if depth >= LARGEST_DEPTH:
+        raise ValueError(f"values are nested at most {LARGEST_DEPTH} deep")
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(one, depth + 1) for one in cast(list[Any], value)]
+    if isinstance(value, dict):
+        return {plain(name): plain(one, depth + 1) for name, one in cast(dict[Any, Any], value).items()}
+    try:
+        fields = msgspec.to_builtins(value, builtin_types=(bytes, dt.datetime))
+    except TypeError:
+        raise ValueError(f"{type(value).__name__} is no value that can be kept") from None
+    if isinstance(fields, type(value)):
+        raise ValueError(f"{type(value).__name__} is no value that can be kept")
+    return plain(fields, depth + 1)
+
+
+def _encode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("text has to be valid Unicode") from None
 
 
 def is_secret(kind: object) -> bool:

@@ -197,7 +197,7 @@ class Workspace:
 def transaction(ws: Workspace, *, write: bool, request_id: str = "") -> Generator[Transaction]:
     """Open the workspace's transaction for this context (the door does this; nobody else)."""
     with ws.ledger.transaction(write=write) as connection:
-        open_ = Transaction(connection, ws, writes=write, request_id=request_id or new_id())
+        open_ = Transaction(connection, ws, writes=write, request_id=request_id or (new_id() if write else ""))
         mark = _transaction.set(open_)
         try:
             yield open_

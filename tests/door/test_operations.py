@@ -3,11 +3,13 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from trine.access import audit, graph
 from trine.access import operations as access
@@ -23,7 +25,8 @@ from trine.errors import (
     by_code,
 )
 from trine.ledger.events import append_event
-from trine.operations import REGISTRY, Name, Operation, operation, perform
+from trine.ledger.tables import idempotency
+from trine.operations import REGISTRY, REPEATS_FOR_US, Name, Operation, operation, perform
 from trine.workspace import Workspace, connect, current_workspace, existing, using
 
 
@@ -130,6 +133,86 @@ def test_an_idempotency_key_gives_the_first_answer_again(local_ws: Workspace) ->
         perform(one, local_ws, {"name": "a", "size": 2}, idempotency_key="k")
 
 
+def test_a_repeated_call_gets_the_first_answer_as_it_was(local_ws: Workspace) -> None:
+    """Infinities, bytes and times too, whatever JSON can hold."""
+    one = REGISTRY["door.put_thing"]
+    first = perform(one, local_ws, {"name": "a", "size": float("-inf")}, idempotency_key="k")
+    again = perform(one, local_ws, {"name": "a", "size": float("-inf")}, idempotency_key="k")
+    assert again == first == Thing("a", float("-inf"), b"\x00\xff", dt.datetime(2026, 1, 2, tzinfo=dt.UTC), [1])
+
+
+def test_idempotency_keys_are_forgotten_after_a_day(local_ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = REGISTRY["door.put_thing"]
+    perform(one, local_ws, {"name": "a", "size": 1}, idempotency_key="old")
+    import trine.workspace
+    from trine.ids import now_us
+
+    monkeypatch.setattr(trine.workspace, "now_us", lambda: now_us() + REPEATS_FOR_US + 1)
+    perform(one, local_ws, {"name": "b", "size": 1}, idempotency_key="new")
+    with local_ws.ledger.transaction(write=False) as connection:
+        assert connection.execute(sa.select(idempotency.c.key)).scalars().all() == ["new"]
+
+
+def test_a_repeat_under_way_waits_for_the_first(local_ws: Workspace) -> None:
+    one = REGISTRY["door.put_thing"]
+    answers: list[Any] = []
+
+    def call() -> None:
+        answers.append(perform(one, local_ws, {"name": "a", "size": 1}, idempotency_key="k"))
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 8 and all(answer == answers[0] for answer in answers)
+    assert len(audit.list_events(local_ws, operation="door.*").items) == 1
+
+
+class Box(msgspec.Struct, frozen=True):
+    size: Annotated[int, msgspec.Meta(ge=1)]
+    inside: list[Box] = []
+    more: dict[str, Any] = {}
+
+
+@operation("POST /test-boxes", allows="door.write")
+def put_box(ws: Workspace, *, box: Box, when: dt.datetime | None = None, raw: bytes = b"") -> dict[str, Any]:
+    """Put a box."""
+    return {"box": box, "when": when, "raw": raw}
+
+
+def nested(depth: int) -> Any:
+    value: Any = {}
+    for _ in range(depth):
+        value = {"a": [value]}
+    return value
+
+
+def test_structs_are_checked_wherever_they_come_from(ws: Workspace) -> None:
+    when = dt.datetime(2026, 5, 6, 7, 8, 9, 123456, tzinfo=dt.UTC)
+    answer = put_box(ws, box=Box(1, [Box(2)], {"x": [1.5, None]}), when=when, raw=b"\xff\x00")
+    assert msgspec.convert(answer["box"], Box) == Box(1, [Box(2)], {"x": [1.5, None]})
+    assert answer["when"] == when
+    assert answer["raw"] == b"\xff\x00"
+    for wrong in (
+        Box(0),
+        Box(1, [Box(-1)]),
+        Box("big"),  # type: ignore[arg-type]
+        Box(1, [], {"a": object()}),
+        Box(1, [], {"a": 2**63}),
+        Box(1, [], {"a": "nul \0"}),
+        Box(1, [], {"nul \0": 1}),
+        Box(1, [], {"a": "half a \ud800"}),
+        Box(1, [], {"a": nested(100)}),
+        3,
+        object(),
+    ):
+        with pytest.raises(InvalidInput, match="box"):
+            put_box(ws, box=wrong)  # type: ignore[arg-type]
+    assert put_box(ws, box=Box(1, [], {"a": nested(20)}))
+    assert len(audit.list_events(ws, operation="door.*").items) == 2
+
+
 def test_pages_follow_each_other(ws: Workspace) -> None:
     before = len(audit.list_events(ws, limit=1000).items)
     for index in range(7):
@@ -157,7 +240,7 @@ def test_an_operation_needs_a_permission_and_a_route_that_exist() -> None:
 
 
 def test_every_registered_operation_is_described() -> None:
-    from trine.server import rooms
+    from trine import rooms
 
     rooms.load()
     for one in REGISTRY.values():

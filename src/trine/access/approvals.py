@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.engine import Connection
 
 from trine.access.tables import approval, policy
@@ -35,18 +36,31 @@ _POLICIES = select(policy).where(policy.c.project.in_((bindparam("in_project"), 
 
 
 def find_hold(
-    connection: Connection, project: str, operation: str, arguments: dict[str, Any], state: Any
+    connection: Connection,
+    project: str,
+    operation: str,
+    arguments: dict[str, Any],
+    state: Callable[[], Any] | None,
 ) -> Hold | None:
-    """The first policy that holds this call, with the digest an approval is bound to: operation, arguments and state."""
-    for row in connection.execute(_POLICIES, {"in_project": project}):
-        wanted: dict[str, Any] = msgspec.json.decode(row.when_arguments)
-        if fnmatch.fnmatchcase(operation, row.operation) and all(
-            arguments.get(name) == value for name, value in wanted.items()
-        ):
-            bound = digest([project, operation, arguments, state])
-            shown = canonical_json(arguments).decode()
-            return Hold(row.name, operation, bound, shown, row.approvals, row.expires_s)
-    return None
+    """What the policies that match this call ask for together: the most approvals, the shortest time.
+
+    The digest an approval is bound to covers operation, arguments, state and the number of approvals.
+    """
+    found = [row for row in connection.execute(_POLICIES, {"in_project": project}) if _holds(row, operation, arguments)]
+    if not found:
+        return None
+    needed = max(row.approvals for row in found)
+    bound = digest([project, operation, arguments, state() if state else None, needed])
+    name = next(row.name for row in found if row.approvals == needed)
+    shown = canonical_json(arguments).decode()
+    return Hold(name, operation, bound, shown, needed, min(row.expires_s for row in found))
+
+
+def _holds(row: Row[Any], operation: str, arguments: dict[str, Any]) -> bool:
+    wanted: dict[str, Any] = msgspec.json.decode(row.when_arguments)
+    return fnmatch.fnmatchcase(operation, row.operation) and all(
+        arguments.get(name) == value for name, value in wanted.items()
+    )
 
 
 def use_approval(connection: Connection, hold: Hold, requester: str, now_us: int) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from sqlalchemy import delete, func, insert, select, update
 
+from trine import rooms
 from trine.access.principals import by_token, hash_secret, new_token_secret, roles_of
 from trine.access.roles import ROLES, VERBS
 from trine.access.tables import access_grant, approval, policy, principal, token
@@ -321,6 +323,7 @@ def set_policy(
     expires_s: Annotated[int, msgspec.Meta(ge=60, le=31_536_000)] = 7 * 86_400,
 ) -> Policy:
     """Hold an operation (`models.promote`, `serving.*`) whose arguments equal `when` until `approvals` others approve."""
+    rooms.load()
     known = [one.name for one in REGISTRY.values() if one.changes]
     if "*" not in operation and operation not in known:
         raise NotFound(f'No operation "{operation}" that changes anything.{nearest(operation, known)}')
@@ -425,12 +428,14 @@ def _check_state(ws: Workspace, found: Approval) -> None:
     """An approval is for one state of the world: approving after that changed is refused."""
     from trine.access.approvals import find_hold
 
+    rooms.load()
     one = REGISTRY.get(found.operation)
-    if one is None or one.state is None:
+    if one is None:
         return
     arguments = one.bind(found.arguments)
     values = {name: getattr(arguments, name) for name in arguments.__struct_fields__}
-    hold = find_hold(ws.tx.connection, ws.project, one.name, one.public(arguments), one.state(ws, **values))
+    state = partial(one.state, ws, **values) if one.state else None
+    hold = find_hold(ws.tx.connection, ws.project, one.name, one.public(arguments), state)
     kept = ws.tx.scalar(select(approval.c.digest).where(approval.c.id == found.id))
     if hold is None or hold.digest != kept:
         raise Conflict(

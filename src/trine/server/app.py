@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from trine import __version__
+from trine import __version__, rooms
 from trine.access.operations import create_first_admin, login
 from trine.access.principals import authorise
 from trine.errors import Failure, InvalidInput, NotFound, TrineError
@@ -29,7 +29,7 @@ from trine.ids import new_id
 from trine.ledger.events import Event
 from trine.operations import REGISTRY, Operation, perform
 from trine.remote import API, MSGPACK
-from trine.server import guard, openapi, rooms
+from trine.server import guard, openapi
 from trine.workspace import Workspace
 
 log = logging.getLogger("trine.server")

@@ -1,4 +1,4 @@
-"""Every room with operations: importing this module opens the whole door."""
+"""Every room with operations. Rooms are imported when they are used; who has to know all of the door calls `load`."""
 
 import importlib
 import importlib.util
@@ -10,7 +10,7 @@ ROOMS = (
 
 
 def load() -> None:
-    """Import the operations of all rooms."""
+    """Import the operations of all rooms. By name: the door knows that there are rooms, not what is in them."""
     importlib.import_module("trine.access.audit")
     importlib.import_module("trine.access.graph")
     for room in ROOMS:
