@@ -1,4 +1,9 @@
-"""Monitors over predictions and datasets: drift, quality, performance, alerts."""
+"""Monitors over predictions and datasets: drift, quality, performance, alerts.
+
+create_monitor(ws, name="flights", subject="dataset:flights@main", reference="dataset:flights@january", time_column="at")
+verdict = check("flights", since_us, until_us)
+verdict.outcome, verdict.moved
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trine.monitoring.alerts import Alert, AlertRule, Transition
-    from trine.monitoring.checks import check
-    from trine.monitoring.drift import compare
+    from trine.monitoring.checks import check, compare
     from trine.monitoring.judgement import judge
-    from trine.monitoring.monitors import Monitor, Thresholds
+    from trine.monitoring.monitors import BaselineMetric, Monitor, Thresholds
     from trine.monitoring.operations import (
         acknowledge_alert,
         create_monitor,
@@ -24,20 +28,19 @@ if TYPE_CHECKING:
         mute_alert,
         record_verdict,
     )
-    from trine.monitoring.performance import BaselineMetric, measure
+    from trine.monitoring.performance import measure
     from trine.monitoring.verdicts import ColumnVerdict, Finding, Performance, Verdict
 
 _HOMES = {
     "alerts": ("Alert", "AlertRule", "Transition"),
-    "checks": ("check",),
-    "drift": ("compare",),
+    "checks": ("check", "compare"),
     "judgement": ("judge",),
-    "monitors": ("Monitor", "Thresholds"),
+    "monitors": ("BaselineMetric", "Monitor", "Thresholds"),
     "operations": (
         "acknowledge_alert", "create_monitor", "delete_monitor", "get_monitor", "get_verdict", "list_alerts",
         "list_monitors", "list_transitions", "list_verdicts", "mute_alert", "record_verdict",
     ),
-    "performance": ("BaselineMetric", "measure"),
+    "performance": ("measure",),
     "verdicts": ("ColumnVerdict", "Finding", "Performance", "Verdict"),
 }  # fmt: skip
 _FILE_OF = {name: file for file, names in _HOMES.items() for name in names}

@@ -30,6 +30,7 @@ class AlertRule(msgspec.Struct, frozen=True, kw_only=True):
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a monitor watches, and where it stands."""
 
+    id: str
     monitor: str
     rule: str
     column: str = ""
@@ -47,10 +48,6 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_us: int | None = None
     note: str = ""
     muted_until_us: int | None = None
-
-    @property
-    def id(self) -> str:
-        return alert_id(self.monitor, self.rule, self.column)
 
     def is_muted(self, now_us: int) -> bool:
         return self.muted_until_us is not None and now_us < self.muted_until_us
@@ -74,6 +71,11 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 def alert_id(monitor: str, rule: str, column: str) -> str:
     """The deduplication key: 16 hex digits of (monitor, rule, column)."""
     return digest([monitor, rule, column])[:16]
+
+
+def new_alert(monitor: str, rule: str, column: str) -> Alert:
+    """The alert before its first window."""
+    return Alert(id=alert_id(monitor, rule, column), monitor=monitor, rule=rule, column=column)
 
 
 def advance(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from trine.monitoring.verdicts import Verdict
 
-RULES = ("drift", "missing", "unseen", "range", "schema", "quality", "performance", "no_data")
-
 _RULE_OF_TEST = {"distribution": "drift", "missing": "missing", "unseen": "unseen", "range": "range"}
 _SCHEMA = frozenset({"column_missing", "column_added", "column_retyped"})
 _TESTED = frozenset({"missing_share", "unseen_values"})
@@ -46,4 +44,9 @@ def is_judged(verdict: Verdict, key: Key) -> bool:
         return any(one.name == column and one.value is not None and one.baseline is not None for one in reports)
     if rule in ("schema", "quality"):
         return True
-    return any(one.column == column and one.state in ("ok", "moved") for one in verdict.columns)
+    mine = [one for one in verdict.columns if one.column == column]
+    if rule == "drift":
+        return any(test.name == "distribution" for one in mine for test in one.tests)
+    if rule == "range" and not mine:  # only a declared range speaks of a column that is not compared
+        return True
+    return any(one.state in ("ok", "moved") for one in mine)

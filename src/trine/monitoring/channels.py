@@ -1,12 +1,15 @@
 """Where alerts are told: one notice for everything that one verdict changed.
 
-A channel is named `kind` or `kind:target`: `log`, `file:/var/log/trine-alerts.jsonl`, `webhook:https://…`. More kinds
-come as entry points of the group `trine.alert_channels`: a function of the target that gives a `Channel`.
+A channel is named `kind` or `kind:target`: `log`, `file:/var/log/trine-alerts.jsonl`, `webhook:https://…`. A target may
+name an environment variable (`webhook:$ALERT_URL`), which is read where the check runs, so that a secret address is
+not written into the workspace. More kinds come as entry points of the group `trine.alert_channels`: a function of
+the target that gives a `Channel`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -105,14 +108,24 @@ _BUILT_IN: dict[str, Callable[[str], Channel]] = {"log": LogChannel, "file": Fil
 
 
 def channel(name: str) -> Channel:
-    """The channel that `kind:target` names. Raises InvalidInput for a kind that is not installed."""
+    """The channel that `kind:target` names. Raises InvalidInput for a kind that is not installed, or a bad target."""
     kind, _, target = name.partition(":")
+    target = os.path.expandvars(target)
     if kind in _BUILT_IN:
         return _BUILT_IN[kind](target)
     installed = {one.name: one for one in entry_points(group=GROUP)}
     if kind not in installed:
         raise InvalidInput(f'No alert channel "{kind}".{nearest(kind, [*_BUILT_IN, *installed])}')
     return installed[kind].load()(target)
+
+
+def check_channel(name: str) -> None:
+    """Raises InvalidInput for a name that `channel` could not open; a target from the environment is not looked at."""
+    kind, _, target = name.partition(":")
+    if kind in _BUILT_IN and "$" not in target:
+        _BUILT_IN[kind](target)
+    elif kind not in _BUILT_IN and not entry_points(group=GROUP, name=kind):
+        channel(name)
 
 
 def deliver(names: Iterable[str], notice: Notice) -> list[TrineError]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Correction = Literal["benjamini-hochberg", "benjamini-yekutieli", "holm"]
+from trine.monitoring.monitors import Correction
 
 
 def q_values(p_values: ArrayLike, method: Correction = "benjamini-hochberg") -> NDArray[np.float64]:

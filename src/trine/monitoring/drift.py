@@ -2,7 +2,7 @@
 
 Numbers are compared by Kolmogorov-Smirnov, categories by a two-sample chi-square with rare levels pooled, missing
 values, values never seen before and values outside the known range by tests of their own. Sample sizes are effective
-ones: rows that follow each other in time repeat themselves (`dependence`). All tests of the table are corrected
+ones: rows that follow each other in time repeat themselves (`trine.data.autocorrelation`). All tests of the table are corrected
 together (`correction`), and a column has moved only when a test is significant *and* its effect is not small.
 """
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from trine.data.autocorrelation import effective_size_of_events, sure_size
 from trine.monitoring.correction import q_values
-from trine.monitoring.dependence import effective_size_of_events, sure_size
 from trine.monitoring.monitors import Thresholds
 from trine.monitoring.reference import Reference, ReferenceColumn, kind_of
 from trine.monitoring.significance import (
@@ -63,7 +63,8 @@ def compare(
     has, or whose type changed, are `quality.schema_findings`' business and are left out here.
     """
     limits = thresholds or Thresholds()
-    names = [name for name in (columns or window.columns) if _comparable(reference, window, name, asked=bool(columns))]
+    wanted = columns or [name for name in window.columns if name in reference and reference[name].kind != "time"]
+    names = [name for name in wanted if _comparable(reference, window, name)]
     samples = [sample_of(window.get_column(name), reference[name].kind) for name in names]
     sides = list(zip([reference[name] for name in names], samples, strict=True))
     trials: list[list[_Trial]] = [_missing(one, sample, limits) for one, sample in sides]
@@ -80,11 +81,11 @@ def compare(
     return tuple(sorted(verdicts, key=lambda verdict: (not verdict.moved, -verdict.weight, verdict.column)))
 
 
-def _comparable(reference: Reference, window: pl.DataFrame, name: str, *, asked: bool) -> bool:
+def _comparable(reference: Reference, window: pl.DataFrame, name: str) -> bool:
     if name not in reference or name not in window.columns:
         return False
     known, now = kind_of(reference[name].dtype), kind_of(str(window.schema[name]))
-    return known == now and known != "other" and (asked or known != "time")
+    return known != "other" and (now == known or window.get_column(name).null_count() == len(window))
 
 
 def _sizes(one: ReferenceColumn, sample: Sample) -> tuple[float, float]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from trine.monitoring.drift import compare
 from trine.monitoring.monitors import Monitor
-from trine.monitoring.performance import measure
-from trine.monitoring.quality import schema_findings, test_findings, value_findings
+from trine.monitoring.quality import findings_of_tests, schema_findings, value_findings
 from trine.monitoring.reference import Reference
 from trine.monitoring.verdicts import ColumnVerdict, Finding, Outcome, Performance, Verdict
 
@@ -23,64 +24,45 @@ def judge(
     *,
     window_start_us: int,
     window_end_us: int,
-    labels: pl.DataFrame | None = None,
     expected: Sequence[str] = (),
+    performance: Performance | None = None,
     reference_node: str = "",
 ) -> Verdict:
     """The verdict of a window, not stored. Rows are in time order.
 
-    `expected` are the columns that must be there (default: what the monitor names, else all of the reference).
-    `labels` are joined to the window by `prediction_id` and measured against the monitor's baseline.
+    `expected` are the columns that must be there (default: what the monitor names, else all of the reference); times
+    among them are compared only when the monitor names them, since they always move on.
     """
-    if not len(window):
-        return Verdict(
-            monitor=monitor.name,
-            window_start_us=window_start_us,
-            window_end_us=window_end_us,
-            rows=0,
-            outcome="no_data",
-            reference=reference_node,
-            reason="No rows in the window.",
-        )
-    names = list(monitor.columns or expected)
-    findings = schema_findings(reference, window, names)
-    columns = compare(reference, window, columns=_present(reference, window, names), thresholds=monitor.thresholds)
-    ranges = {name: (limit[0], limit[1]) for name, limit in monitor.ranges.items()}
-    findings += value_findings(window, [name for name in window.columns if name in reference or name in ranges], ranges)
-    findings += test_findings(columns)
-    performance = None
-    if labels is not None and "prediction_id" in window.columns:
-        performance, more = measure(
-            window,
-            labels,
-            score=monitor.score,
-            predicted=monitor.predicted,
-            positive=monitor.positive or None,
-            baseline=monitor.baseline,
-            tolerances=monitor.tolerances,
-            false_alarm_rate=monitor.thresholds.false_alarm_rate,
-        )
-        findings += more
-    outcome, reason = _outcome(columns, findings, performance)
-    return Verdict(
+    verdict = Verdict(
         monitor=monitor.name,
         window_start_us=window_start_us,
         window_end_us=window_end_us,
         rows=len(window),
-        outcome=outcome,
+        outcome="no_data",
         reference=reference_node,
+        performance=performance,
+        reason="No rows in the window.",
+    )
+    if not len(window):
+        return verdict
+    names = list(monitor.columns or expected or reference)
+    compared = monitor.columns or [name for name in names if name not in reference or reference[name].kind != "time"]
+    columns = compare(reference, window, columns=compared, thresholds=monitor.thresholds)
+    looked_at = [name for name in dict.fromkeys([*names, *monitor.ranges]) if name in window.columns]
+    is_log = monitor.subject_kind == "endpoint"  # a log has columns of its own that no training data has
+    findings = [
+        *(one for one in schema_findings(reference, window, names) if one.serious or not is_log),
+        *value_findings(window, looked_at, monitor.ranges),
+        *findings_of_tests(columns),
+    ]
+    outcome, reason = _outcome(columns, findings, performance)
+    return msgspec.structs.replace(
+        verdict,
+        outcome=outcome,
+        reason=reason,
         columns=columns,
         findings=tuple(sorted(findings, key=lambda one: not one.serious)),
-        performance=performance,
-        reason=reason,
     )
-
-
-def _present(reference: Reference, window: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """Columns to compare; times are left out unless they were asked for, since they always move on."""
-    return [
-        name for name in (names or reference) if name in window.columns and (names or reference[name].kind != "time")
-    ]
 
 
 def _outcome(

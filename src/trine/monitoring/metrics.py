@@ -11,29 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trine.monitoring.dependence import effective_size, sure_size
+from trine.data.autocorrelation import effective_size, sure_size
 
 Floats = NDArray[np.float64]
-
-HIGHER_IS_BETTER = {
-    "accuracy": True,
-    "roc_auc": True,
-    "brier": False,
-    "log_loss": False,
-    "ece": False,
-    "mae": False,
-    "rmse": False,
-}
-"""The metrics that are known, and which way is good."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its standard error; `value` is None where the metric is undefined, and `reason` says why."""
+    """A value and its standard error; `value` is None where the metric is undefined, and `reason` says why.
+
+    `floor` is what sampling alone adds to the value on average, 0 for metrics without bias.
+    """
 
     value: float | None
     error: float = 0.0
     reason: str = ""
+    floor: float = 0.0
 
 
 def _of_terms(value: float, terms: Floats) -> Estimate:
@@ -93,7 +86,8 @@ def roc_auc(label: NDArray[np.bool_], score: Floats) -> Estimate:
 def ece(label: NDArray[np.bool_], score: Floats, bins: int = 10) -> Estimate:
     """Expected calibration error over bins of equal counts: mean |share of positives − mean score|.
 
-    The error is the bins' sampling error put together; a perfectly calibrated model has a value of about that size.
+    A perfectly calibrated model has a value over 0 too, since gaps of either sign count: the mean of its folded normal
+    gaps is the floor. The error is that of the gaps together.
     """
     order = np.argsort(score, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
@@ -102,7 +96,9 @@ def ece(label: NDArray[np.bool_], score: Floats, bins: int = 10) -> Estimate:
     spread = np.array([(score[part] * (1 - score[part])).sum() / len(part) ** 2 for part in parts])
     residual = label - score
     stretch = len(label) / max(sure_size(effective_size(residual), len(label)), 1.0)
-    return Estimate(float(gaps @ weights), float(np.sqrt((weights**2) @ spread * stretch)))
+    gap_errors = np.sqrt(spread * stretch)
+    floor = float(weights @ gap_errors * np.sqrt(2 / np.pi))
+    return Estimate(float(gaps @ weights), float(np.sqrt(weights**2 @ gap_errors**2)), floor=floor)
 
 
 def mae(label: Floats, predicted: Floats) -> Estimate:

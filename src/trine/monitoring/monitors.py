@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import msgspec
 
-from trine.errors import InvalidInput
+from trine.errors import InvalidInput, nearest
 from trine.monitoring.alerts import AlertRule
-from trine.monitoring.correction import Correction
-from trine.monitoring.performance import BaselineMetric
+from trine.monitoring.channels import check_channel
 
 _DAY_S = 86_400
+
+Correction = Literal["benjamini-hochberg", "benjamini-yekutieli", "holm"]
+
+
+HIGHER_IS_BETTER = {
+    "accuracy": True,
+    "roc_auc": True,
+    "brier": False,
+    "log_loss": False,
+    "ece": False,
+    "mae": False,
+    "rmse": False,
+}
+"""The metrics that are known, and which way is good."""
+
+
+class BaselineMetric(msgspec.Struct, frozen=True):
+    """A metric as measured when the model was accepted, with its standard error (0: taken as exact)."""
+
+    value: float
+    error: float = 0.0
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +105,14 @@ def checked(monitor: Monitor) -> Monitor:
         raise InvalidInput("An alert rule needs for_windows ≥ 1, clear_after ≥ 1 and cool_down_s ≥ 0.")
     if monitor.window_s < 1:
         raise InvalidInput("window_s must be at least one second.")
+    for metric in (*monitor.baseline, *monitor.tolerances):
+        if metric not in HIGHER_IS_BETTER:
+            known = ", ".join(HIGHER_IS_BETTER)
+            raise InvalidInput(
+                f'"{metric}" is no metric of a monitor.{nearest(metric, HIGHER_IS_BETTER)} It has: {known}.'
+            )
+    for name in monitor.channels:
+        check_channel(name)
     for column, limit in monitor.ranges.items():
         low, high = limit if len(limit) == 2 else (1.0, 0.0)
         if low is not None and high is not None and low > high:

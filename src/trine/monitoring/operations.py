@@ -10,10 +10,9 @@ from sqlalchemy import delete, func, insert, select
 from trine.errors import Conflict, InvalidInput, NotFound, nearest
 from trine.ids import canonical_json, new_id
 from trine.ledger import upsert
-from trine.monitoring.alerts import Alert, AlertRule, AlertState, Transition, advance, alert_id
+from trine.monitoring.alerts import Alert, AlertRule, AlertState, Transition, advance, alert_id, new_alert
 from trine.monitoring.breaches import breaches, is_judged
-from trine.monitoring.monitors import Monitor, Thresholds, checked
-from trine.monitoring.performance import BaselineMetric
+from trine.monitoring.monitors import BaselineMetric, Monitor, Thresholds, checked
 from trine.monitoring.tables import alert, alert_transition, monitor, verdict
 from trine.monitoring.verdicts import Outcome, Verdict
 from trine.operations import Done, Limit, Name, Page, operation, page_of, page_start
@@ -281,7 +280,7 @@ def _move_alerts(ws: Workspace, asked: Monitor, given: Verdict) -> list[Transiti
     known = {(row.rule, row.column_name): _alert(row) for row in rows}
     transitions: list[Transition] = []
     for key in sorted({*breached, *known}):
-        before = known.get(key) or Alert(monitor=asked.name, rule=key[0], column=key[1])
+        before = known.get(key) or new_alert(asked.name, *key)
         bad = key in breached
         if not (bad or is_judged(given, key)) or not _is_new(before, given.window_end_us, bad):
             continue
@@ -307,7 +306,7 @@ def list_alerts(
     ws: Workspace,
     *,
     name: str = "",
-    state: Literal["", "ok", "pending", "firing", "resolved"] = "",
+    state: AlertState | Literal[""] = "",
     limit: Limit = 100,
     page: str = "",
 ) -> Page[Alert]:
@@ -381,42 +380,26 @@ def _one_alert(ws: Workspace, key: str) -> Alert:
 
 
 def _alert(row: Any) -> Alert:
-    values = {name: getattr(row, name) for name in Alert.__struct_fields__ if name != "column"}
-    state: AlertState = row.state
-    return Alert(**{**values, "column": row.column_name, "state": state, "notified": bool(row.notified)})
+    return msgspec.convert({**_values(row), "column": row.column_name, "notified": bool(row.notified)}, Alert)
+
+
+def _values(row: Any) -> dict[str, Any]:
+    return {str(name): value for name, value in row._asdict().items()}
 
 
 def _save(ws: Workspace, one: Alert) -> None:
     row = msgspec.structs.asdict(one)
-    row |= {"project": ws.project, "id": one.id, "column_name": row.pop("column"), "notified": int(one.notified)}
+    row |= {"project": ws.project, "column_name": row.pop("column"), "notified": int(one.notified)}
     ws.tx.execute(upsert(alert), row)
 
 
 def _keep(tx: Transaction, project: str, one: Transition) -> None:
-    row = {
-        "project": project,
-        "id": new_id(),
-        "alert": one.alert,
-        "before": one.before,
-        "after": one.after,
-        "time_us": one.time_us,
-        "verdict": one.verdict,
-        "message": one.message,
-        "notify": int(one.notify),
-    }
-    tx.execute(insert(alert_transition).values(row))
+    row = msgspec.structs.asdict(one)
+    for name in ("monitor", "rule", "column"):  # the alert knows
+        del row[name]
+    tx.execute(insert(alert_transition).values({**row, "project": project, "id": new_id(), "notify": int(one.notify)}))
 
 
 def _transition(one: Alert, row: Any) -> Transition:
-    return Transition(
-        alert=one.id,
-        monitor=one.monitor,
-        rule=one.rule,
-        column=one.column,
-        before=row.before,
-        after=row.after,
-        time_us=row.time_us,
-        verdict=row.verdict,
-        message=row.message,
-        notify=bool(row.notify),
-    )
+    about = {"monitor": one.monitor, "rule": one.rule, "column": one.column, "notify": bool(row.notify)}
+    return msgspec.convert({**_values(row), **about}, Transition)

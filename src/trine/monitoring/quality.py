@@ -9,40 +9,39 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trine.monitoring.reference import Reference, kind_of
-from trine.monitoring.verdicts import ColumnVerdict, Finding, Test
+from trine.monitoring.verdicts import ColumnVerdict, Finding, FindingKind, Test
 from trine.monitoring.window import numbers_of
 
 if TYPE_CHECKING:
     import polars as pl
 
-Range = tuple[float | None, float | None]
+Range = Sequence[float | None]
 
 
-def schema_findings(reference: Reference, window: pl.DataFrame, columns: Sequence[str] = ()) -> list[Finding]:
-    """Columns missing, added or of another family of types. With `columns`, only these are asked about."""
+def schema_findings(reference: Reference, window: pl.DataFrame, expected: Sequence[str]) -> list[Finding]:
+    """Columns that are expected and missing, unknown to the reference, or of another family of types than in it."""
     found: list[Finding] = []
-    for name in columns or reference:
+    for name in expected:
         if name not in window.columns:
             text = f'Column "{name}" is missing from the window.'
             found.append(Finding(kind="column_missing", column=name, message=text, serious=True))
     for name, dtype in window.schema.items():
-        if columns and name not in columns:
-            continue
         if name not in reference:
             text = f'Column "{name}" ({dtype}) is not in the reference, so it cannot be compared.'
-            found.append(Finding(kind="column_added", column=name, message=text, serious=bool(columns)))
-        elif kind_of(str(dtype)) != kind_of(reference[name].dtype) and window.get_column(name).null_count() < len(
-            window
-        ):
+            found.append(Finding(kind="column_added", column=name, message=text, serious=name in expected))
+        elif name in expected and kind_of(str(dtype)) != kind_of(reference[name].dtype):
+            if window.get_column(name).null_count() == len(window):
+                continue  # a column without values has no type to speak of: the test of missing values tells
             text = f'Column "{name}" was {reference[name].dtype} in the reference and is {dtype} now.'
             found.append(Finding(kind="column_retyped", column=name, message=text, serious=True))
     return found
 
 
 def value_findings(window: pl.DataFrame, columns: Sequence[str], ranges: Mapping[str, Range]) -> list[Finding]:
-    """Columns that are empty, constant or infinite, and values outside the ranges that were declared."""
+    """Columns that are empty or hold infinities, and values outside the ranges that were declared."""
     found: list[Finding] = []
     for name in columns:
         series = window.get_column(name)
@@ -62,7 +61,7 @@ def value_findings(window: pl.DataFrame, columns: Sequence[str], ranges: Mapping
     return found
 
 
-def _declared(name: str, values: np.ndarray[tuple[int], np.dtype[np.float64]], limits: Range) -> list[Finding]:
+def _declared(name: str, values: NDArray[np.float64], limits: Range) -> list[Finding]:
     low, high = limits
     outside = np.zeros(len(values), dtype=np.bool_)
     if low is not None:
@@ -82,8 +81,8 @@ def _declared(name: str, values: np.ndarray[tuple[int], np.dtype[np.float64]], l
     return [Finding(kind="out_of_range", column=name, message=text, count=count, share=share, serious=True)]
 
 
-def test_findings(columns: Sequence[ColumnVerdict]) -> list[Finding]:
-    """The failed tests of missing, unseen and out-of-range values, said as findings."""
+def findings_of_tests(columns: Sequence[ColumnVerdict]) -> list[Finding]:
+    """What the tests of missing, unseen and out-of-range values saw, said as findings; serious where a test failed."""
     return [
         _told(column, test)
         for column in columns
@@ -93,28 +92,14 @@ def test_findings(columns: Sequence[ColumnVerdict]) -> list[Finding]:
 
 
 def _told(column: ColumnVerdict, test: Test) -> Finding:
-    present = round(column.rows * (1 - column.null_share))
+    kind: FindingKind
     if test.name == "missing":
-        text = (
-            f'Column "{column.column}": missing {column.reference_null_share:.1%} before, {column.null_share:.1%} now.'
-        )
-        count = round(column.rows * column.null_share)
-        return Finding(
-            kind="missing_share",
-            column=column.column,
-            message=text,
-            count=count,
-            share=column.null_share,
-            serious=test.failed,
-        )
-    count = round(test.effect * present)
-    if test.name == "unseen":
-        text = f'Column "{column.column}": {count:,} values ({test.effect:.2%}) were never seen in the reference.'
-        kind = "unseen_values"
+        kind, share, count = "missing_share", column.null_share, round(column.rows * column.null_share)
+        text = f"missing {column.reference_null_share:.1%} before, {column.null_share:.1%} now."
     else:
-        text = f'Column "{column.column}": {count:,} values ({test.effect:.2%}) lie outside the range of the reference.'
-        kind = "out_of_range"
-    return Finding(kind=kind, column=column.column, message=text, count=count, share=test.effect, serious=test.failed)
-
-
-test_findings.__test__ = False  # type: ignore[attr-defined]  # not a pytest function
+        share, count = test.effect, round(test.effect * column.rows * (1 - column.null_share))
+        kind = "unseen_values" if test.name == "unseen" else "out_of_range"
+        where = "were never seen in" if test.name == "unseen" else "lie outside the range of"
+        text = f"{count:,} values ({share:.2%}) {where} the reference."
+    message = f'Column "{column.column}": {text}'
+    return Finding(kind=kind, column=column.column, message=message, count=count, share=share, serious=test.failed)

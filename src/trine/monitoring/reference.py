@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import polars as pl
 
-    from trine.data.profile import Profile
+    from trine.data import Profile
 
 Floats = NDArray[np.float64]
 Kind = Literal["number", "time", "category", "boolean", "other"]
@@ -28,21 +28,24 @@ FEW_VALUES = 10
 
 @dataclass(frozen=True)
 class Steps:
-    """A distribution function known at `points`: F(v−) and F(v), each as an interval when only a sketch is known."""
+    """A distribution function known at `points`: F(v−) and F(v), each as an interval when only a sketch is known.
+
+    `hidden` is the largest share that a sketch may have missed at one value; 0 when every value is known.
+    """
 
     points: Floats
     left_low: Floats
     left_high: Floats
     right_low: Floats
     right_high: Floats
-    exact: bool
+    hidden: float = 0.0
 
     @classmethod
     def of_counts(cls, values: Floats, counts: Floats) -> Steps:
         """Exact, from different values in rising order and how often each occurs."""
         right = np.cumsum(counts) / counts.sum()
         left = np.concatenate(([0.0], right[:-1]))
-        return cls(values, left, left, right, right, exact=True)
+        return cls(values, left, left, right, right)
 
     @classmethod
     def of_quantiles(cls, quantiles: Floats) -> Steps:
@@ -57,19 +60,18 @@ class Steps:
         left, left_low = np.where(first == 0, 0.0, left), np.where(first == 0, 0.0, left_low)
         right = np.where(last == len(quantiles) - 1, 1.0, right)
         right_high = np.where(last == len(quantiles) - 1, 1.0, right_high)
-        return cls(points, left_low, left, right, right_high, exact=False)
+        return cls(points, left_low, left, right, right_high, hidden=step)
 
     def distance(self, values: Floats) -> float:
         """Kolmogorov-Smirnov distance to the empirical distribution of `values` (sorted): never overstated."""
         below = np.searchsorted(values, self.points, side="left") / len(values)
         upto = np.searchsorted(values, self.points, side="right") / len(values)
-        left_low, right_high = self.left_low, self.right_high
-        if not self.exact:  # where the window has an atom the sketch may be hiding one, up to one step wide
-            hidden = np.minimum(upto - below, 1 / 256)
-            left_low = np.minimum(left_low, self.left_high - hidden)
-            right_high = np.maximum(right_high, self.right_low + hidden)
-        gaps = np.maximum.reduce([below - self.left_high, left_low - below, upto - right_high, self.right_low - upto])
-        return max(0.0, float(gaps.max()))
+        # where the window has an atom, a sketch may be hiding one
+        hidden = np.minimum(upto - below, self.hidden)
+        left_low = np.minimum(self.left_low, self.left_high - hidden)
+        right_high = np.maximum(self.right_high, self.right_low + hidden)
+        gaps = (below - self.left_high, left_low - below, upto - right_high, self.right_low - upto)
+        return max(0.0, *(float(gap.max()) for gap in gaps))
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ def of_column(
 
 
 def of_profile(profile: Profile) -> dict[str, ReferenceColumn]:
-    """The reference that a commit's profile holds (`trine.data.profile.Profile`)."""
+    """The reference that a commit's profile holds (`trine.data.Profile`)."""
     return {
         column.name: of_column(
             name=column.name,

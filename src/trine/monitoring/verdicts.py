@@ -68,9 +68,6 @@ FindingKind = Literal[
     "unseen_values",
     "out_of_range",
     "infinite",
-    "constant",
-    "duplicate_ids",
-    "unknown_ids",
 ]
 
 
@@ -104,14 +101,16 @@ class MetricReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Performance(msgspec.Struct, frozen=True, kw_only=True):
-    """How good the predictions of a window were, as far as labels have arrived."""
+    """How good the predictions of a window were, as far as labels have arrived.
+
+    `coverage` is the labelled share of them; `label_lag_s` the median time from a prediction to its label.
+    """
 
     predictions: int
     labelled: int
     coverage: float
     label_lag_s: float | None = None
     duplicates: int = 0
-    unknown_labels: int = 0
     metrics: tuple[MetricReport, ...] = ()
     reason: str = ""
 
@@ -180,16 +179,28 @@ def _told(one: ColumnVerdict) -> str:
     return f"{one.column} moved: " + "; ".join(parts)
 
 
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def _told_performance(performance: Performance) -> list[str]:
+    lag = "" if performance.label_lag_s is None else f", median lag {_duration(performance.label_lag_s)}"
     lines = [
-        f"labels for {performance.labelled:,} of {performance.predictions:,} predictions ({performance.coverage:.0%})"
+        f"labels for {performance.labelled:,} of {performance.predictions:,} predictions "
+        f"({performance.coverage:.0%}{lag})"
     ]
+    if performance.duplicates:
+        lines.append(f"{performance.duplicates:,} predictions repeat an id; the first of each counts")
+    if performance.reason:
+        lines.append(f"not measured: {performance.reason}")
     for one in performance.metrics:
         if one.value is None:
             lines.append(f"{one.name}: undefined, {one.reason}")
             continue
-        against = "" if one.baseline is None else f" against {one.baseline:.4f}"
-        lines.append(
-            f"{one.name} {one.value:.4f} [{one.low:.4f}, {one.high:.4f}]{against}{' WORSE' if one.worse else ''}"
-        )
+        interval = "" if one.low is None or one.high is None else f" [{one.low:.4f}, {one.high:.4f}]"
+        against = "" if one.baseline is None else f" against {one.baseline:.4f} at acceptance"
+        lines.append(f"{one.name} {one.value:.4f}{interval}{against}{' WORSE' if one.worse else ''}")
     return lines

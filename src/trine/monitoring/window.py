@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trine.monitoring.dependence import effective_size, effective_size_of_codes, effective_size_of_events
+from trine.data.autocorrelation import effective_size, effective_size_of_codes, effective_size_of_events
 from trine.monitoring.reference import Kind, level_name
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def sample_of(series: pl.Series, kind: Kind) -> Sample:
     rows, nulls = len(series), series.null_count()
     null_size = effective_size_of_events(series.is_null().to_numpy()) if nulls else float(rows)
     present = series.drop_nulls() if nulls else series
+    if not len(present):
+        return Sample(rows, nulls, 0.0, null_size)
     if kind in ("number", "time"):
         values = numbers_of(present)
         infinite = int(np.isinf(values).sum())
@@ -76,8 +78,6 @@ def _levels_of(present: pl.Series) -> tuple[dict[str, int], NDArray[np.int64]]:
     """Counts by level name, and each row's place in that mapping."""
     import polars as pl
 
-    if not len(present):
-        return {}, np.zeros(0, dtype=np.int64)
     text = present.dtype != pl.Boolean and not present.dtype.is_numeric()
     coded = present.cast(pl.String).cast(pl.Categorical) if text else present
     counted = coded.value_counts()
