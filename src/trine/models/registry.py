@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,6 +32,7 @@ def register(
     name: str,
     *,
     inputs: Any = None,
+    optional: Collection[str] = (),
     signature: Signature | None = None,
     run: str = "",
     data: Any = "",
@@ -47,13 +48,13 @@ def register(
 
     `inputs` are example rows, best the training rows, of the kind it was fitted on (Polars, pandas, array): they give the signature
     (or are checked against `signature`), and the first `keep_example` of them are kept with the answers, so that every later load
-    shows that it answers the same. `run` is the run that made it (default: the active one), `data` the node of the training
+    shows that it answers the same. A column without missing values is required later, unless it is `optional`. `run` is the run that made it (default: the active one), `data` the node of the training
     commit or the commit itself (default: the last dataset that run read). scikit-learn models are saved without pickle;
     anything else with a `predict` only with `allow_pickle=True`.
     """
     ws = ws or current_workspace()
     kind = flavor_of(model, flavor, allow_pickle)
-    manifest, rows = _describe(model, kind, inputs, signature)
+    manifest, rows = _describe(model, kind, inputs, signature, optional)
     files = kind.save(model)
     restored = kind.load(files)
     if rows is not None:
@@ -81,7 +82,7 @@ def register(
 
 
 def _describe(
-    model: Any, kind: Flavor, inputs: Any, signature: Signature | None
+    model: Any, kind: Flavor, inputs: Any, signature: Signature | None, optional: Collection[str]
 ) -> tuple[Manifest, pl.DataFrame | None]:
     """The manifest as far as the model and its example tell, and the example's rows in the signature's form."""
     names = [str(one) for one in getattr(model, "feature_names_in_", ())]
@@ -90,7 +91,7 @@ def _describe(
             raise InvalidInput(
                 "What does the model take? Give example rows (inputs=…, best the training rows) or signature=…."
             )
-        signature = infer_signature(inputs, names=names)
+        signature = infer_signature(inputs, names=names, optional=optional)
     if names and signature.names != names:
         if sorted(signature.names) != sorted(names):
             raise InvalidInput(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -159,8 +159,10 @@ def dtype_of(column: pl.Series) -> str:
     return str(kind).lower()
 
 
-def infer_signature(inputs: Any, outputs: Any = None, *, names: Sequence[str] = ()) -> Signature:
-    """The signature that example rows show: a column is required when none of its values is missing.
+def infer_signature(
+    inputs: Any, outputs: Any = None, *, names: Sequence[str] = (), optional: Collection[str] = ()
+) -> Signature:
+    """The signature that example rows show: a column is required when none of its values is missing, unless it is `optional`.
 
     `inputs` and `outputs` are frames of any kind, a dict of columns or a list of rows; `names` name the columns of a bare array.
     """
@@ -169,7 +171,15 @@ def infer_signature(inputs: Any, outputs: Any = None, *, names: Sequence[str] = 
         raise InvalidInput("The example has no columns: a signature needs at least one.")
     if not rows.height:
         raise InvalidInput("The example has no rows: a signature is inferred from at least one.")
-    return Signature(_fields(rows), _fields(as_frame(outputs)) if outputs is not None else ())
+    for name in optional:
+        if name not in rows.columns:
+            raise InvalidInput(
+                f'The example has no column "{name}", which is named as optional.{nearest(name, rows.columns)}'
+            )
+    fields = tuple(
+        msgspec.structs.replace(one, required=False) if one.name in optional else one for one in _fields(rows)
+    )
+    return Signature(fields, _fields(as_frame(outputs)) if outputs is not None else ())
 
 
 def _fields(rows: pl.DataFrame) -> tuple[Field, ...]:
