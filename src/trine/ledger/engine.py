@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 from sqlalchemy.engine import Connection, Engine
 
 from trine.errors import Conflict, Damaged, Failure, InvalidInput, NoSpace, TrineError, Unavailable
@@ -59,9 +60,9 @@ class Ledger:
                 if write:
                     self.backend.lock(connection)
                 yield connection
-        except sa.exc.DBAPIError as error:
+        except exc.DBAPIError as error:
             raise self._explain(error) from error
-        except sa.exc.TimeoutError:
+        except exc.TimeoutError:
             raise Unavailable("Too many calls wait for the database at once. Try again.") from None
         if write:
             with self._changed:
@@ -84,13 +85,13 @@ class Ledger:
             if found != HEAD:
                 migrate(connection, found)
 
-    def _explain(self, error: sa.exc.DBAPIError) -> TrineError:
+    def _explain(self, error: exc.DBAPIError) -> TrineError:
         text = str(error.orig).strip()
         shown = sa.make_url(self.url).render_as_string(hide_password=True)
         first = text.splitlines()[0] if text else type(error.orig).__name__
-        if isinstance(error, sa.exc.IntegrityError):
+        if isinstance(error, exc.IntegrityError):
             return Conflict(f"The database refused the change: {first}. Something else has that name or key.")
-        if isinstance(error, sa.exc.DataError):
+        if isinstance(error, exc.DataError):
             return InvalidInput(f"A value does not fit into the database: {first}.")
         if "full" in text or "No space" in text:
             return NoSpace(f"The disk of {shown} is full; nothing was changed. Free some space and try again.")

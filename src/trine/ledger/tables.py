@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import Insert
 
@@ -76,8 +76,9 @@ idempotency = Table(
     Column("key", String(200), primary_key=True),
     Column("operation", Text, nullable=False),
     Column("arguments", String(64), nullable=False),
-    Column("result", Text, nullable=False),
+    Column("result", LargeBinary, nullable=False, comment="MessagePack"),
     Column("time_us", BigInteger, nullable=False),
+    Index(None, "time_us"),
 )
 
 cursor = Table(

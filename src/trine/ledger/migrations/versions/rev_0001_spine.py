@@ -268,10 +268,11 @@ def upgrade() -> None:
         sa.Column("key", sa.String(length=200), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("arguments", sa.String(length=64), nullable=False),
-        sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("result", sa.LargeBinary(), nullable=False, comment="MessagePack"),
         sa.Column("time_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("actor", "key", name=op.f("pk_idempotency")),
     )
+    op.create_index(op.f("ix_idempotency_time_us"), "idempotency", ["time_us"], unique=False)
     op.create_table(
         "label_part",
         sa.Column("project", sa.Text(), nullable=False),
