@@ -227,7 +227,8 @@ def record_use(node: str) -> None:
 
 
 def record_resolution(asked: str, node: str) -> None:
-    """Say what a name that may move (`dataset:flights@main`) stands for now: a cached step is good only while it still does."""
+    """Say what a name that may move (`dataset:flights@main`) stands for now, or that there is no such thing (an empty node):
+    a cached step is good only while that is still so."""
     for sink in _resolutions.get():
         sink(asked, node)
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 from trine.data import operations as door
 from trine.data.commits import Commit, split_ref
 from trine.errors import NotFound
-from trine.workspace import Workspace, current_workspace
+from trine.workspace import Workspace, current_workspace, record_resolution
 
 
 def resolve(ref: str, *, ws: Workspace | None = None) -> Commit:
     """The commit a reference means now: `name`, `name@branch`, `name@tag`, `name@commit`, `name@main~1`."""
     ws = ws or current_workspace()
     name, version = split_ref(ref)
-    return door.get_commit(ws, name=name, ref=version)
+    asked = f"dataset:{name}@{version}"
+    try:
+        found = door.get_commit(ws, name=name, ref=version)
+    except NotFound:
+        record_resolution(asked, "")
+        raise
+    record_resolution(asked, found.node)
+    return found
 
 
 def head_of(ws: Workspace, name: str, branch: str) -> Commit | None:

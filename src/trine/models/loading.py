@@ -7,14 +7,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from trine.errors import Failure, InvalidInput, Refused
+from trine.errors import Failure, InvalidInput, NotFound, Refused
 from trine.models import operations as door
 from trine.models.artifact import read_files, read_manifest
 from trine.models.feeding import Feed
 from trine.models.flavors import Answers, flavors
 from trine.models.signature import Signature, dtype_of
 from trine.models.versions import Manifest, ModelVersion, split_ref
-from trine.workspace import Workspace, current_workspace, record_use
+from trine.workspace import Workspace, current_workspace, record_resolution, record_use
 
 if TYPE_CHECKING:
     import polars as pl
@@ -141,7 +141,13 @@ def load_model(ref: str | ModelVersion, *, allow_pickle: bool = False, ws: Works
 def resolve(ref: str, *, ws: Workspace | None = None) -> ModelVersion:
     """The version a reference means now: `name@3`, `name@production`, or `name` for the newest."""
     name, version = split_ref(ref)
-    return door.get_version(ws or current_workspace(), name=name, ref=version)
+    try:
+        found = door.get_version(ws or current_workspace(), name=name, ref=version)
+    except NotFound:
+        record_resolution(f"model:{ref}", "")
+        raise
+    record_resolution(f"model:{ref}", found.node)
+    return found
 
 
 EXAMPLE, ANSWERS = "example.arrow", "answers.arrow"
