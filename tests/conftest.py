@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy
 
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="trine-test-cache-")
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="trine-test-config-")
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="trine-test-run-")
 for _name in [name for name in os.environ if name.startswith("TRINE_")]:
     del os.environ[_name]

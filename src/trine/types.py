@@ -12,7 +12,7 @@ T = TypeVar("T")
 Name = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$",
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$(?!\n)",  # `$` alone lets a last line break through
         max_length=200,
         description="letters, digits, '_', '.' and '-'; at most 200 characters",
     ),

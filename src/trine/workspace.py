@@ -169,6 +169,7 @@ class Workspace:
 
     def for_project(self, project: str) -> Workspace:
         """The same workspace, looking at another project."""
+        settings.check_project(project)
         remote = self.remote.for_project(project) if self.remote else None
         return self._copy(project=project, remote=remote)
 

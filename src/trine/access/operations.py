@@ -21,7 +21,7 @@ from trine.types import Secret
 from trine.workspace import Workspace
 
 PrincipalName = Annotated[
-    str, msgspec.Meta(pattern=r"^(user|service|pipeline):[A-Za-z0-9_][A-Za-z0-9_.@\-]*$", max_length=200)
+    str, msgspec.Meta(pattern=r"^(user|service|pipeline):[A-Za-z0-9_][A-Za-z0-9_.@\-]*$(?!\n)", max_length=200)
 ]
 Role = Literal["viewer", "contributor", "maintainer", "approver", "auditor", "admin"]
 
