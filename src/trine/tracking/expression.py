@@ -283,7 +283,7 @@ class _Builder:
             return Field("attribute", self._attribute(token, str(token)))
         kind: Any = _ENTITIES.get(entity.lower())
         if kind is None:
-            close = nearest(entity, _ENTITIES)
+            close = nearest(entity, ("metrics", "params", "tags", "attributes"))
             self.fail(token, f'"{entity}" is nothing a run has: write metrics, params, tags or attributes.{close}')
         if kind == "attribute":
             return Field(kind, self._attribute(token, key))

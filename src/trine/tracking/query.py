@@ -122,7 +122,7 @@ def _like(column: ColumnElement[Any], one: Like, dialect: str) -> ColumnElement[
     glob = "".join(
         {"%": "*", "_": "?"}.get(mark, f"[{char}]" if char in "*?[" else char) for char, mark in _marks(one.pattern)
     )
-    return column.op("GLOB")(glob).self_group()
+    return column.bool_op("GLOB")(glob)
 
 
 def _marks(pattern: str) -> Iterator[tuple[str, str]]:
