@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -246,10 +247,10 @@ class ObjectStore:
     def has(self, hashes: Iterable[str]) -> set[str]:
         """Those of the hashes that are here."""
         names = {checked(one) for one in hashes}
-        here = {name for name in names if self._packed(name)}
+        here = self._all_packed(names)
         if here != names:
             self._load_packs()  # another process may have added some
-            here |= {name for name in names - here if self._packed(name)}
+            here |= self._all_packed(names - here)
         rest = sorted(names - here)
         held = self._each(lambda name: self.place.holds(own_key(name)), rest)
         return here | {name for name, there in zip(rest, held, strict=True) if there}
@@ -270,6 +271,14 @@ class ObjectStore:
             return True
         self.forget()
         return False
+
+    def _all_packed(self, names: Iterable[str]) -> set[str]:
+        """Those that are in packs; looks at each pack once."""
+        found = {name: known[0] for name in names if (known := self._entries.get(bytes.fromhex(name)))}
+        gone = {pack for pack in set(found.values()) if not self.place.holds(pack)}
+        if gone:
+            self.forget()
+        return {name for name, pack in found.items() if pack not in gone}
 
     def _find(self, name: str) -> tuple[str, Entry] | None:
         wanted = bytes.fromhex(name)
@@ -453,8 +462,7 @@ class Packing:
             self._store.place.write(own_key(_hash(self._single)), self._single)
         elif self._entries:
             with self._store.open_draft() as draft:
-                for part in self._buffer:
-                    draft.write(part)
+                draft.write(b"".join(self._buffer))
                 self._store.finish_pack(draft, list(self._entries.values()))
         self._entries, self._buffer, self._size, self._single = {}, [], 0, None
 
@@ -480,8 +488,11 @@ def _hash(data: bytes) -> str:
     return (blake3(data, max_threads=blake3.AUTO) if len(data) > CHUNK else blake3(data)).hexdigest()
 
 
+_HASH = re.compile("[0-9a-f]{64}")
+
+
 def _is_hash(name: str) -> bool:
-    return len(name) == 64 and all(c in "0123456789abcdef" for c in name)
+    return _HASH.fullmatch(name) is not None
 
 
 def checked(name: str) -> str:

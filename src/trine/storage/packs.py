@@ -48,7 +48,7 @@ class Encoder:
     def encode(self, data: bytes) -> tuple[int, bytes]:
         """Flags and payload."""
         if len(data) >= 64:
-            if len(data) > 2 * _PROBE and len(self._zstd.compress(data[:_PROBE])) > _PROBE * _WORTH:
+            if len(data) >= 2 * _PROBE and len(self._zstd.compress(data[:_PROBE])) > _PROBE * _WORTH:
                 return 0, data
             small = self._zstd.compress(data)
             if len(small) <= len(data) * _WORTH:
