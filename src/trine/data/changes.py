@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from trine.data.scan import Scan, scan
 from trine.data.statcache import StatCache
+from trine.data.trees import EXECUTABLE, read_difference
 from trine.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -73,17 +74,21 @@ def status(path: Path | str = ".", *, ws: Workspace | Located | None = None) -> 
     if known is None:
         never = f"{path} was never added or checked out here. Begin with: trine data add {path} --name NAME"
         raise NotFound(never if path.exists() else f"There is nothing at {path}.")
-    found = scan(path)
-    hashes = hashes_of(found, cache)
-    for one in found.files:
-        cache.remember(one.path, one.stat, hashes[one.path])
+    states = states_of(scan(path), cache)
     cache.save()
-    return Status(str(path), known.dataset, known.commit, compare(cache.committed, states_of(found, hashes)))
+    return Status(str(path), known.dataset, known.commit, compare(cache.committed, states))
 
 
-def hashes_of(found: Scan, cache: StatCache) -> dict[str, str]:
-    """The hash of every file by path; reads those whose stat the cache does not know."""
-    return {one.path: cache.hash_of(one.path, one.stat) or _hash(found.root / one.path) for one in found.files}
+def states_of(found: Scan, cache: StatCache) -> dict[str, str]:
+    """The state of every file by path; reads those whose stat the cache does not know, and remembers them there."""
+    states: dict[str, str] = {}
+    for path, seen in found.files:
+        hash_ = cache.hash_of(path, seen)
+        if hash_ is None:
+            hash_ = _hash(found.root / path)
+            cache.remember(path, seen, hash_)
+        states[path] = hash_ + EXECUTABLE if seen.st_mode & 0o100 else hash_
+    return states
 
 
 def _hash(path: Path) -> str:
@@ -99,14 +104,10 @@ def _hash(path: Path) -> str:
     return hasher.hexdigest()
 
 
-def states_of(found: Scan, hashes: Mapping[str, str]) -> dict[str, str]:
-    from trine.data.trees import state_of
-
-    return {one.path: state_of(hashes[one.path], one.executable) for one in found.files}
-
-
 def compare(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
-    """The difference between two states of a tree."""
+    """The difference between two states of a tree, by path."""
+    if before == after:
+        return Changes([], [], [])
     return Changes(
         sorted(after.keys() - before.keys()),
         sorted(before.keys() - after.keys()),
@@ -118,7 +119,6 @@ def diff(before: str, after: str, *, ws: Workspace | None = None) -> Diff:
     """What changed from one commit to another; O(changed pages of their trees)."""
     from trine.data.reading import profile_of
     from trine.data.references import resolve
-    from trine.data.trees import read_difference
     from trine.workspace import current_workspace
 
     ws = ws or current_workspace()

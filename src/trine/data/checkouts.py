@@ -9,10 +9,10 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
-from trine.data.changes import hashes_of, states_of
+from trine.data.changes import states_of
 from trine.data.commits import Commit
 from trine.data.references import resolve
-from trine.data.scan import DRAFT, Scan, scan
+from trine.data.scan import DRAFTS, Scan, scan
 from trine.data.statcache import Checkout, StatCache
 from trine.data.trees import Entry, check_path, read_tree
 from trine.errors import Conflict, Failure, InvalidInput, NoSpace
@@ -39,8 +39,7 @@ def checkout(ref: str, folder: Path | str, *, force: bool = False, ws: Workspace
         raise InvalidInput(f"{folder} is not a folder.")
     cache = StatCache(ws, folder)
     found = scan(folder) if folder.exists() else Scan(folder.resolve(), [])
-    hashes = hashes_of(found, cache)
-    here = states_of(found, hashes)
+    here = states_of(found, cache)
     gone = _gone(here, wanted, cache.committed)
     late = {path: entry for path, entry in wanted.items() if here.get(path) != entry.state}
     mine = [path for path in (*gone, *late) if path in here and here[path] != cache.committed.get(path)]
@@ -55,9 +54,6 @@ def checkout(ref: str, folder: Path | str, *, force: bool = False, ws: Workspace
         writer.remove(path)
     for entry in late.values():
         writer.write(entry)
-    for one in found.files:
-        if one.path in wanted and one.path not in late:
-            cache.remember(one.path, one.stat, hashes[one.path])
     now_ns = time.time_ns()
     for path, seen in writer.unchanged():
         cache.remember(path, seen, wanted[path].hash, now_ns)
@@ -97,7 +93,7 @@ class _Writer:
         with _told(os.path.join(self._root, entry.path)):
             parent, _, name = entry.path.rpartition("/")
             folder = self._folder(parent)
-            target, draft = f"{folder}/{name}", f"{folder}/{DRAFT}{new_id()}"
+            target, draft = f"{folder}/{name}", f"{folder}/{DRAFTS[0]}{new_id()}"
             try:
                 seen = self._draft(entry, draft)
                 try:
@@ -114,8 +110,10 @@ class _Writer:
     def _draft(self, entry: Entry, draft: str) -> os.stat_result:
         mode = 0o777 if entry.executable else 0o666
         if entry.size >= LARGE:
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+            mode = os.stat(draft).st_mode & 0o777  # what the user's umask leaves of it
             self._store.get_file(entry.hash, draft)
-            os.chmod(draft, mode & ~_umask())
+            os.chmod(draft, mode)
             return os.stat(draft)
         data = self._store.get(entry.hash)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -158,12 +156,6 @@ class _Writer:
                 now = os.stat(target)
                 if (now.st_ino, now.st_size, now.st_mtime_ns) == (then.st_ino, then.st_size, then.st_mtime_ns):
                     yield path, now
-
-
-def _umask() -> int:
-    mask = os.umask(0o22)
-    os.umask(mask)
-    return mask
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ def add(
     found = scan(path)
     if not found.files:
         raise InvalidInput(f"There are no files in {path}, so there is nothing to add.")
+    found.files.sort(key=lambda one: one.path)
     entries = _store(ws, found, cache)
     tree, objects = encode_tree(entries)
     head = head_of(ws, name, branch)
@@ -96,7 +97,7 @@ def _store(ws: Workspace, found: Scan, cache: StatCache) -> list[Entry]:
         if not same:
             raise Conflict(f"{place} changed while it was read. Wait until it is written, and add again.", path=place)
         known[one.path] = hash_
-    return [Entry(one.path, known[one.path], one.stat.st_size, one.executable) for one in found.files]
+    return [Entry(one.path, known[one.path], one.stat.st_size, bool(one.stat.st_mode & 0o100)) for one in found.files]
 
 
 def _check_base(ws: Workspace, path: Path, branch: str, base: Checkout | None, head: Commit) -> None:

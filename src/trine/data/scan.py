@@ -12,8 +12,8 @@ from trine.errors import Conflict, InvalidInput, NotFound
 IGNORED = frozenset({".git", ".trine"})
 """Names that are no data, wherever they are."""
 
-DRAFT = ".trine-"
-"""How the name of a file begins that a checkout is writing, or was when it was killed."""
+DRAFTS = (".trine-", "..trine-")
+"""How the names of files begin that a checkout is writing, or was when it was killed."""
 
 
 class Found(NamedTuple):
@@ -22,13 +22,9 @@ class Found(NamedTuple):
     path: str
     stat: os.stat_result
 
-    @property
-    def executable(self) -> bool:
-        return bool(self.stat.st_mode & 0o100)
-
 
 class Scan(NamedTuple):
-    """The files below a folder by path, or the one file in it that was asked for."""
+    """The files below a folder, in no order, or the one file in it that was asked for."""
 
     root: Path
     files: list[Found]
@@ -54,9 +50,8 @@ def scan(path: Path) -> Scan:
         walk.go()
     else:
         walk.keep(path.name, seen, str(path))
-    files = sorted(walk.found)
-    _check_names(files)
-    return Scan(root, files)
+    _check_names(walk.found)
+    return Scan(root, walk.found)
 
 
 class _Walk:
@@ -71,23 +66,24 @@ class _Walk:
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        if entry.name not in IGNORED and not entry.name.startswith(DRAFT):
-                            self._look(entry, prefix + entry.name, above)
+                        name = entry.name
+                        if name in IGNORED or name.startswith(DRAFTS):
+                            continue
+                        if entry.is_file(follow_symlinks=False):
+                            self.found.append(Found(prefix + name, entry.stat(follow_symlinks=False)))
+                        elif entry.is_dir(follow_symlinks=False):
+                            self.folders.append((entry.path, f"{prefix}{name}/", above))
+                        elif entry.is_symlink():
+                            self._follow(entry, prefix + name, above)
+                        else:
+                            self.keep(prefix + name, entry.stat(follow_symlinks=False), entry.path)
             except PermissionError as error:
                 raise InvalidInput(f"{error.filename} cannot be read: {error.strerror}.") from error
             except FileNotFoundError as error:
                 raise Conflict(f"{error.filename} went away while {self.root} was read. Try again.") from error
 
-    def _look(self, entry: os.DirEntry[str], path: str, above: tuple[str, ...]) -> None:
-        """`above` are the real folders that links led through: a link back to one of them is a circle."""
-        if entry.is_symlink():
-            self._follow(entry, path, above)
-        elif entry.is_dir(follow_symlinks=False):
-            self.folders.append((entry.path, path + "/", above))
-        else:
-            self.keep(path, entry.stat(follow_symlinks=False), entry.path)
-
     def _follow(self, entry: os.DirEntry[str], path: str, above: tuple[str, ...]) -> None:
+        """`above` are the real folders that links led through: a link back to one of them is a circle."""
         real = os.path.realpath(entry.path)
         if not (real + "/").startswith(self.root.rstrip("/") + "/"):
             raise InvalidInput(f"{entry.path} is a link that leaves {self.root}; only links inside it can be kept.")

@@ -67,15 +67,20 @@ class StatCache:
     def hash_of(self, path: str, seen: os.stat_result) -> str | None:
         """The remembered hash, while the file has not changed."""
         kept = self._kept.files.get(path)
-        return kept[4] if kept and kept[:4] == marks_of(seen) else None
+        if kept is None or kept[:4] != marks_of(seen):
+            return None
+        self._fresh[path] = kept
+        return kept[4]
 
     def remember(self, path: str, seen: os.stat_result, hash_: str, at_ns: int | None = None) -> None:
         """Keep a file's hash, that it had when its stat was taken: `at_ns`, or any time since this cache was opened."""
         if max(seen.st_mtime_ns, seen.st_ctime_ns) < (at_ns or self.started_ns) - GRAIN_NS:
             self._fresh[path] = (*marks_of(seen), hash_)
+        else:
+            self._fresh.pop(path, None)
 
     def save(self, checkout: Checkout | None = None, committed: dict[str, str] | None = None) -> None:
-        """Keep what was remembered, and nothing else; with `checkout`, that the folder is this commit now."""
+        """Keep what was remembered or asked for, and nothing else; with `checkout`, that the folder is this commit now."""
         if checkout is None:
             if self._fresh == self._kept.files:
                 return

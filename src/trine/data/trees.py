@@ -7,15 +7,18 @@ page and the root) and never holds more than four times that. The root's hash is
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from blake3 import blake3
 
 from trine.errors import Damaged, InvalidInput
-from trine.storage import Store
+
+if TYPE_CHECKING:
+    from trine.storage import Store
 
 PAGE = 1_000
+EXECUTABLE = "+x"
 T = TypeVar("T")
 
 
@@ -30,11 +33,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     @property
     def state(self) -> str:
         """What makes the file another one when it changes."""
-        return state_of(self.hash, self.executable)
-
-
-def state_of(hash_: str, executable: bool) -> str:
-    return hash_ + "+x" if executable else hash_
+        return self.hash + EXECUTABLE if self.executable else self.hash
 
 
 class _Page(msgspec.Struct, frozen=True, array_like=True):
