@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -53,6 +54,7 @@ def run(
     answered, the prediction log is closed and shipped, and the process ends."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     application = Application(ws, names, durability=durability, log_age_s=log_age_s, allow_pickle=allow_pickle)
+    signal.signal(signal.SIGTERM, _leave)  # while uvicorn runs it has its own, and raises this one when it has drained
     with listen(host, port) as listener:
         application.start()
         tokens = token_required or not is_loopback(host)
@@ -73,7 +75,11 @@ def run(
             uvicorn.Server(config).run(sockets=[listener])
         finally:
             application.close()
-    print("stopped", file=sys.stderr)
+            print("stopped", file=sys.stderr)
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def is_loopback(host: str) -> bool:
