@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         set_route,
     )
     from trine.serving.labelling import LabelReport, labels, log_labels
+    from trine.serving.launching import running
     from trine.serving.reading import Prediction, find_prediction, predictions
     from trine.serving.rollouts import (
         Canary,
@@ -39,6 +40,7 @@ _HOMES = {
         "create_endpoint", "delete_endpoint", "deploy", "get_endpoint", "list_endpoints", "rollback", "routes", "set_route",
     ),
     "labelling": ("LabelReport", "labels", "log_labels"),
+    "launching": ("running",),
     "reading": ("Prediction", "find_prediction", "predictions"),
     "rollouts": (
         "Canary", "Finding", "Rollout", "abort_rollout", "advance_rollout", "get_rollout", "judge_rollout",
@@ -76,6 +78,7 @@ __all__ = [
     "predictions",
     "rollback",
     "routes",
+    "running",
     "set_route",
     "start_rollout",
     "trace",
