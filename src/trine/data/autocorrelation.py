@@ -58,6 +58,7 @@ def effective_size(values: Floats) -> float:
     n = len(values)
     if n < 8:
         return float(n)
+    values = np.ldexp(values, -int(np.frexp(np.abs(values).max())[1]))  # ranks stay; no sum overflows
     edges = np.quantile(values[:20_000] if n > 20_000 else values, (0.02, 0.98))
     if edges[0] < edges[1] and not shows_memory(np.clip(values, edges[0], edges[1])):
         return float(n)

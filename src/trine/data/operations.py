@@ -48,7 +48,7 @@ def commit_dataset(
             insert(dataset).values(project=ws.project, name=name, kind=kind, description="", created_us=tx.now_us)
         )
     elif known.kind != kind:
-        raise Conflict(f'Dataset "{name}" holds {known.kind}, not {kind}. Use another name.')
+        raise Conflict(f'Dataset "{name}" holds {known.kind}, not {kind}. Use another name, or add it as {known.kind}.')
     head = _ref(ws, name, branch)
     if head and head.kind == "tag":
         raise Conflict(f'"{branch}" is a tag of dataset "{name}", not a branch.')

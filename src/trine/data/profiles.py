@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 
 import msgspec
@@ -57,9 +58,13 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def shown(value: Scalar, dtype: str) -> str:
     """A profile's value for people: times as times."""
-    if value is None:
-        return "–"
-    if isinstance(value, (int, float)) and dtype.startswith("Date"):
-        when = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=int(value))
-        return when.date().isoformat() if dtype == "Date" else when.strftime("%Y-%m-%d %H:%M:%S")
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, int) and dtype.startswith(("Date", "Time", "Duration")):
+        with contextlib.suppress(OverflowError):  # further away than Python's times reach
+            span = dt.timedelta(microseconds=value)
+            if not dtype.startswith("Date"):
+                return str(span)
+            when = dt.datetime(1970, 1, 1) + span
+            return when.date().isoformat() if dtype == "Date" else when.isoformat(" ")
+    return "–" if value is None else str(value)

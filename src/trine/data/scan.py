@@ -77,10 +77,10 @@ class _Walk:
                             self._follow(entry, prefix + name, above)
                         else:
                             self.keep(prefix + name, entry.stat(follow_symlinks=False), entry.path)
-            except PermissionError as error:
-                raise InvalidInput(f"{error.filename} cannot be read: {error.strerror}.") from error
-            except FileNotFoundError as error:
+            except (FileNotFoundError, NotADirectoryError) as error:
                 raise Conflict(f"{error.filename} went away while {self.root} was read. Try again.") from error
+            except OSError as error:
+                raise InvalidInput(f"{error.filename} cannot be read: {error.strerror}.") from error
 
     def _follow(self, entry: os.DirEntry[str], path: str, above: tuple[str, ...]) -> None:
         """`above` are the real folders that links led through: a link back to one of them is a circle."""

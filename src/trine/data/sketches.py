@@ -216,7 +216,8 @@ def _moments(values: Floats, weights: Floats) -> tuple[int, float, float]:
     scaled = np.ldexp(values, -exponent)
     total = weights.sum()
     mean = min(max(float((weights * scaled).sum() / total), float(scaled[0])), float(scaled[-1]))
-    return exponent, mean, float((weights * (scaled - mean) ** 2).sum())
+    away = scaled - mean
+    return exponent, mean, float((weights * away**2).sum() - (weights * away).sum() ** 2 / total)
 
 
 # -- from sketches ------------------------------------------------------------------------------------------------------
