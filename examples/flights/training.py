@@ -1,7 +1,5 @@
 """How the model is made, and the loop that makes it again."""
 
-from __future__ import annotations
-
 import polars as pl
 from flights import INPUTS, known
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -17,32 +15,31 @@ LABEL = "late"
 
 @trine.step
 def prepare(flights: str) -> tuple[str, str]:
-    """The last three months with what was known before each flight: rows to learn from, and the newest week to be judged on."""
+    """The last three months with what was known before each flight: rows to learn from, and the newest week to judge on."""
     rows = trine.load(flights).collect()
-    newest = rows["scheduled"].max()
-    recent = rows.filter(pl.col("scheduled") > pl.lit(newest).dt.offset_by("-3mo"))
-    week = pl.col("scheduled") > pl.lit(newest).dt.offset_by("-7d")
-    learn = training_set(recent.filter(~week), known, name="delays-train", time="scheduled", label=LABEL)
-    judge = training_set(recent.filter(week), known, name="delays-holdout", time="scheduled", label=LABEL)
+    ago = lambda span: pl.lit(rows["scheduled"].max()).dt.offset_by(f"-{span}")  # noqa: E731
+    recent, newest = rows.filter(pl.col("scheduled") > ago("3mo")), pl.col("scheduled") > ago("7d")
+    learn = training_set(recent.filter(~newest), known, name="delays-train", time="scheduled", label=LABEL)
+    judge = training_set(recent.filter(newest), known, name="delays-holdout", time="scheduled", label=LABEL)
     return learn.ref, judge.ref
 
 
 @trine.step
 def train(rows: str) -> str:
     """A registered version, trained on a training set."""
+    trine.autolog()
     with trine.run("delays"):
-        trine.autolog()
         frame = trine.load(rows).collect()
         inputs = frame.select(INPUTS)
         model = HistGradientBoostingClassifier(learning_rate=0.08, max_iter=120, random_state=0)
         model.fit(inputs, frame[LABEL])
-        return trine.models.register(model, "delays", inputs=inputs.head(1000), tags={"limits": "flights from New York, 2013"}).ref
+        return trine.models.register(model, "delays", inputs=inputs, optional=INPUTS).ref
 
 
 @trine.pipeline
-def retrain() -> Candidate:
+def retrain(flights: str) -> Candidate:
     """Prepare, train, and hand a candidate to the gate."""
-    learn, judge = prepare(trine.data.resolve("flights").ref)
+    learn, judge = prepare(flights)
     return Candidate(model=train(learn), holdout=judge, label=LABEL)
 
 
@@ -50,8 +47,9 @@ loop = Loop(
     "delays",
     model="delays",
     pipeline=retrain,
+    data={"flights": "flights"},
     triggers=[OnVerdict("delays")],
-    gate=Gate(metric="roc_auc", margin=0.002, slices=("origin",)),
+    gate=Gate(metric="roc_auc", margin=0.002, slices=("origin",), slice_margin=0.03),
     endpoint="delays",
-    rollout=Canary(steps=(10, 50, 100), min_requests=50),
+    rollout=Canary(steps=(25, 100), min_requests=50),
 )

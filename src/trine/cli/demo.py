@@ -9,10 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from trine.cli.demo_report import report
 from trine.cli.shell import argument, command, option, single
 from trine.errors import Failure, InvalidInput
 
-FILES = ("flights.py", "training.py", "year.py", "README.md")
+FILES = ("flights.py", "training.py", "year.py")
 
 
 @single("demo")
@@ -36,7 +37,10 @@ def demo(folder: str, months: int) -> None:
     if done.returncode in (130, -2):
         raise KeyboardInterrupt
     if done.returncode:
-        raise Failure(f"The demo stopped with exit code {done.returncode}. Start it again to go on: trine demo {folder}")
+        raise Failure(
+            f"The demo stopped with exit code {done.returncode}. Start it again to go on: trine demo {folder}"
+        )
+    report(place)
 
 
 def _prepare(folder: Path) -> Path:
@@ -60,4 +64,6 @@ def _prepare(folder: Path) -> Path:
 def _source() -> Path:
     """The example in the installed package, or beside the sources in a checkout."""
     room = Path(importlib.util.find_spec("trine").origin).parent  # type: ignore[union-attr,arg-type]
-    return next(path for path in (room / "examples" / "flights", room.parents[1] / "examples" / "flights") if path.is_dir())
+    return next(
+        path for path in (room / "examples" / "flights", room.parents[1] / "examples" / "flights") if path.is_dir()
+    )

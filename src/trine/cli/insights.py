@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trine.cli.shell import command, moment_us, option, show, single, when
 
 if TYPE_CHECKING:
-    from trine.insights import Metric, Metrics, Standing
+    from trine.insights import Ladder, Metric, Metrics, Standing
     from trine.workspace import Workspace
 
 
@@ -28,8 +28,13 @@ def ladder(ws: Workspace, model: str, repository: str) -> None:
                 for one in found.models
             ],
         },
-        text="\n\n".join(_standing(one) for one in found.models),
+        text=ladder_text(found),
     )
+
+
+def ladder_text(found: Ladder) -> str:
+    """The ladder for people."""
+    return "\n\n".join(_standing(one) for one in found.models)
 
 
 def _standing(one: Standing) -> str:
@@ -64,10 +69,11 @@ def metrics(ws: Workspace, since: str, model: str, repository: str) -> None:
     since_us = moment_us(since)
     start = to_datetime(since_us) if since_us is not None else None
     found = insights.metrics(since=start, model=model, repository=repository, ws=ws)
-    show(found, text=_table(found))
+    show(found, text=metrics_text(found))
 
 
-def _table(found: Metrics) -> str:
+def metrics_text(found: Metrics) -> str:
+    """The metrics for people."""
     width = max(len(one.name) for one in found.metrics)
     lines = [f"{found.model or 'All models'}, {when(found.since_us)} to {when(found.until_us)} UTC", ""]
     for one in found.metrics:
