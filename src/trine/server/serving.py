@@ -98,7 +98,7 @@ class Guarded:
         self.app = app
         self.ws = ws
         self.tokens = tokens
-        self.hosts = guard.LOCAL_HOSTS | {host.lower() for host in allow_hosts}
+        self.hosts = guard.hosts_of(allow_hosts)
         self._known: dict[str, tuple[float, TrineError | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:

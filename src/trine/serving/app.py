@@ -353,8 +353,8 @@ def _read_inference(request: Request, served: Served) -> Asked:
 async def _read(headers: dict[bytes, bytes], receive: Receive) -> bytes:
     """The whole body. Raises TooLarge, InvalidInput for a compressed one, and _Gone."""
     length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > LARGEST_BODY:
-        raise TooLarge(f"The body has {int(length)} bytes; at most {LARGEST_BODY} are taken. Send fewer rows at once.")
+    if length.isdigit() and (len(length) > 18 or int(length) > LARGEST_BODY):
+        raise TooLarge(f"The body is too large: at most {LARGEST_BODY} bytes are taken. Send fewer rows at once.")
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise InvalidInput("A compressed body is not taken here: send it as it is.")
     if b"inference-header-content-length" in headers:
