@@ -129,6 +129,7 @@ def run(
     cache: bool = True,
     watch: Watch = lambda _info, _move: None,
     echo: Echo = "plain",
+    run_id: str = "",
     ws: Workspace | None = None,
 ) -> PipelineRun:
     """Run a pipeline (or the one at `file.py:name`, `module:name`) and wait for it.
@@ -136,11 +137,12 @@ def run(
     `cache=False` runs every step, and keeps what comes out for later runs. `watch` is called with every move of a step,
     `echo` says what is shown of what steps print.
     Raises Failure when a step fails; what is finished is kept, and the message names the command that goes on.
+    `run_id` is the id that the run gets (32 hexadecimal digits): of two that start a run of one id, one gets Conflict.
     """
     ws = ws or current_workspace()
     base = _base(ws)
     chosen = load_entry(pipeline, base) if isinstance(pipeline, str) else pipeline
-    identity = new_id()
+    identity = run_id or new_id()
     values = chosen.bind(params or {})
     uses: dict[str, None] = {}
     with using(ws), recording_uses(lambda node: uses.setdefault(node), f"pipeline_run:{identity}"):
