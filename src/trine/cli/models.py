@@ -389,6 +389,8 @@ def _show_gate(found: GateReport) -> None:
         for one in found.slices
     ]
     print_table([found.metric, "rows", candidate, baseline, "difference", "bounds", ""], rows)
+    for note in found.notes:
+        click.secho(f"note: {note}", fg="yellow")
 
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
@@ -413,10 +415,13 @@ def _show_evaluation(found: Evaluation) -> None:
     parts = [("all rows", found.rows, found.metrics)]
     parts += [(f"{one.column} = {one.value}", one.rows, one.metrics) for one in found.slices]
     rows = [
-        [f"{label}", f"{count:,}", *(f"{_number(one.value)} {_bounds(one.low, one.high)}".strip() for one in metrics)]
-        for label, count, metrics in parts
+        [name if first else "", part, f"{count:,}", _number(one.value), _bounds(one.low, one.high)]
+        for name in (one.name for one in found.metrics)
+        for first, part, count, metrics in ((part is parts[0], *part) for part in parts)
+        for one in metrics
+        if one.name == name
     ]
-    print_table(["", "rows", *(one.name for one in found.metrics)], rows)
+    print_table(["metric", "on", "rows", "value", "interval"], rows)
 
 
 def _number(value: float | None) -> str:

@@ -50,16 +50,23 @@ def compare(
     metric = metric_of(gate.metric)
     model = load_model(candidate, allow_pickle=allow_pickle, ws=ws)
     new = score(model, frame, label, as_classes=metric.needs != "numbers")
+    seen = [model.version]
     if baseline is None:
         other, old = "", base_rate(new, metric.name)
     else:
         before = load_model(baseline, allow_pickle=allow_pickle, ws=ws)
         other = before.version.ref
+        seen.append(before.version)
         old = score(before, frame, label, as_classes=metric.needs != "numbers", classes=new.classes)
     metric.check(new)
     metric.check(old)
     judged = _judge(metric, gate, new, old, frame, (model.version.ref, other))
-    report = msgspec.structs.replace(judged, holdout=holdout, label=label, unlabelled=unlabelled)
+    notes = tuple(
+        f"{one.ref} was trained on {holdout}, these very rows: its value here flatters it."
+        for one in {version.ref: version for version in seen}.values()
+        if holdout and one.data == f"dataset:{holdout}"
+    )
+    report = msgspec.structs.replace(judged, holdout=holdout, label=label, unlabelled=unlabelled, notes=notes)
     if not record:
         return report
     body = ws.store.put(msgspec.json.encode(report))
@@ -183,6 +190,11 @@ def _outcome(
         return "inconclusive", f"{metric.name} is undefined on these rows: they hold one class only."
     sure = f"{gate.confidence * 100:.4g} % confidence"
     gap = f"{metric.name} {_signed(found.difference)} on the same {rows:,} rows"
+    if found.error == 0 and found.difference == 0:
+        return (
+            "inconclusive",
+            f"{candidate} and {baseline} do equally well on every row: {metric.name} is the same on {rows:,} rows.",
+        )
     beyond = f"the margin {_signed(gate.margin)}" if gate.margin else "0"
     broken = [one for one in slices if one.outcome == "worse"]
     unsure = [one for one in slices if one.outcome == "unsure"]

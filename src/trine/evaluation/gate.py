@@ -65,7 +65,8 @@ class GateReport(msgspec.Struct, frozen=True):
     """What a gate found. `difference` is positive when the candidate is better, whichever way the metric counts.
 
     `low` and `high` bound it, each with the gate's confidence; `p` is the chance of such a difference were the truth not above the
-    margin. `baseline` empty: compared with the best constant answer. `holdout` empty: rows that are no dataset commit.
+    margin. `baseline` empty: compared with the best constant answer. `holdout` empty: rows that are no dataset commit. `notes` say
+    what weakens the finding, such as a model that was trained on these very rows.
     """
 
     candidate: str
@@ -87,6 +88,7 @@ class GateReport(msgspec.Struct, frozen=True):
     high: float | None
     p: float | None
     slices: tuple[SliceReport, ...] = ()
+    notes: tuple[str, ...] = ()
     id: str = ""
     author: str = ""
     created_us: int = 0

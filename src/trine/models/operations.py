@@ -232,7 +232,7 @@ def rollback_alias(ws: Workspace, *, name: str, alias: str, reason: str = "") ->
     earlier = next((one for one in reversed(past) if one not in (None, past[-1])), None)
     if earlier is None:
         raise Conflict(
-            f'Alias "{alias}" of model "{name}" has pointed at {_shown(past[-1])} only: there is nothing to roll back to.'
+            f'There is nothing to roll back to: alias "{alias}" of model "{name}" points at {_shown(past[-1])}, the first it had.'
         )
     if ws.tx.first(_versions(ws, name).where(model_version.c.version == earlier)) is None:
         raise Conflict(
