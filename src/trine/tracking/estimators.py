@@ -138,11 +138,12 @@ class _Recording:
         self.run: Run = active or run(_State.experiment, name=type(estimator).__name__)
         self.run.fits += 1
         self.prefix = "" if self.run.fits == 1 else f"fit{self.run.fits}."
-        kind = type(estimator)
-        _quietly(
-            self.run.tags, {f"{self.prefix}estimator": kind.__name__, f"{self.prefix}estimator_class": _path(kind)}
-        )
-        _quietly(self.run.params, {self.prefix + name: value for name, value in _params(estimator).items()})
+        _quietly(self._describe)
+
+    def _describe(self) -> None:
+        kind = type(self.estimator)
+        self.run.tags({f"{self.prefix}estimator": kind.__name__, f"{self.prefix}estimator_class": _path(kind)})
+        self.run.params({self.prefix + name: value for name, value in _params(self.estimator).items()})
 
     def fail(self, error: BaseException) -> None:
         if self.own:
