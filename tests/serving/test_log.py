@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -70,10 +69,10 @@ def test_the_log_reads_the_same_open_closed_and_shipped(ws: Workspace, endpoint:
     }  # fmt: skip
     log.rotate()
     assert serving.predictions("e").equals(opened)
-    assert shipping.ship(ws, log) == 1
+    assert shipping.ship(ws, log).done == 1
     assert log.closed_segments() == []
     assert serving.predictions("e").equals(opened)
-    assert shipping.ship(ws, log) == 0
+    assert shipping.ship(ws, log).done == 0
     log.close()
 
 
@@ -171,11 +170,11 @@ def test_a_crash_between_storing_and_registering_ships_once(
 
     for crash in (crash_before, crash_after, crash_after):
         monkeypatch.setattr(operations, "register_log_part", crash)
-        assert shipping.ship(ws, log) == 0
+        assert shipping.ship(ws, log).done == 0
         assert path.exists()
         assert serving.predictions("e")["prediction_id"].to_list() == ids
     monkeypatch.setattr(operations, "register_log_part", real)
-    assert shipping.ship(ws, log) == 1
+    assert shipping.ship(ws, log).done == 1
     assert serving.predictions("e")["prediction_id"].to_list() == ids
     assert len(operations.list_log_parts(ws, endpoint="e").items) == 1
     log.close()
@@ -186,12 +185,12 @@ def test_the_segments_of_the_living_are_left_alone_and_those_of_the_dead_are_shi
 ) -> None:
     log, ids = written(ws, 4)
     assert list(abandoned(ws)) == []
-    assert shipping.ship(ws) == 0
+    assert shipping.ship(ws).done == 0
     os.close(log._hold)  # what the system does when a process dies
-    assert shipping.ship(ws) == 1
+    assert shipping.ship(ws).done == 1
     assert serving.predictions("e")["prediction_id"].to_list() == ids
     assert not [path for path in (ws.spool / KIND).iterdir() if not path.name.startswith(".")]
-    assert shipping.ship(ws) == 0
+    assert shipping.ship(ws).done == 0
 
 
 def test_a_part_that_is_not_stored_is_not_registered(ws: Workspace, endpoint: str) -> None:
@@ -222,7 +221,7 @@ def test_damage_in_a_segment_is_named_and_the_rest_is_kept(ws: Workspace, endpoi
     path.write_bytes(raw)
     with pytest.raises(Damaged, match=path.stem):
         serving.predictions("e")
-    assert shipping.ship(ws, log) == 1
+    assert shipping.ship(ws, log).done == 1
     assert serving.predictions("e")["prediction_id"].to_list() == [ids[0], ids[1], ids[3], ids[4]]
     (part,) = operations.list_log_parts(ws, endpoint="e").items
     assert part.lost_bytes > 0
@@ -368,4 +367,3 @@ def test_labels_that_are_none_are_refused(ws: Workspace, endpoint: str) -> None:
             serving.log_labels("e", frame)
     with pytest.raises(NotFound, match="no-such"):
         serving.log_labels("no-such", {"prediction_id": ["f" * 32], "label": [1]})
-    assert io is not None

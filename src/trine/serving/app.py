@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -34,6 +35,9 @@ Handler = Callable[[Request], Awaitable["Answer"]]
 
 ROTATE_BYTES = 16 << 20
 """A segment of the prediction log that is as large as this is closed and shipped."""
+
+SHIP_AGAIN_S = 10.0
+"""How long after a segment could not be shipped it is tried again."""
 
 
 class Answer(NamedTuple):
@@ -65,6 +69,7 @@ class Application:
         self.durability: Durability = durability
         self.log_age_s = log_age_s
         self._predictor: Predictor | None = None
+        self._ship_at = 0.0
         self._keeper: asyncio.Task[None] | None = None
         self._routes = self._paths()
 
@@ -204,7 +209,8 @@ class Application:
     def _tend(self, prediction_log: PredictionLog) -> None:
         prediction_log.sync()
         prediction_log.rotate(older_than_s=self.log_age_s, larger_than=ROTATE_BYTES)
-        shipping.ship(self.ws, prediction_log)
+        if time.monotonic() >= self._ship_at and shipping.ship(self.ws, prediction_log).kept:
+            self._ship_at = time.monotonic() + SHIP_AGAIN_S
 
     # -- MLflow -------------------------------------------------------------------------------------------------------
 

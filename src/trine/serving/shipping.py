@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trine.errors import NotFound, TrineError
 from trine.serving import operations
@@ -30,21 +30,21 @@ LOG_COLUMNS = (
 )  # fmt: skip
 
 
-def ship(ws: Workspace, prediction_log: PredictionLog | None = None) -> int:
-    """Store and register all closed segments of this process and of processes that are gone; gives how many.
+class Shipped(NamedTuple):
+    """How many segments became parts, and how many stay for the next time (the server is away, the disk is full)."""
 
-    A part that cannot be shipped now (the server is away, the disk is full) stays where it is for the next time.
-    """
-    shipped = 0
-    if prediction_log is not None:
-        for path in prediction_log.closed_segments():
-            shipped += _ship(ws, path)
+    done: int
+    kept: int
+
+
+def ship(ws: Workspace, prediction_log: PredictionLog | None = None) -> Shipped:
+    """Store and register all closed segments of this process, and those of processes that are gone."""
+    outcomes = [_ship(ws, path) for path in prediction_log.closed_segments()] if prediction_log is not None else []
     for folder in abandoned(ws):
-        paths = sorted(folder.rglob("*.seg"))
-        shipped += sum(_ship(ws, path) for path in paths)
+        outcomes += [_ship(ws, path) for path in sorted(folder.rglob("*.seg"))]
         if not any(folder.rglob("*.seg")):
             _remove(folder)
-    return shipped
+    return Shipped(sum(outcomes), len(outcomes) - sum(outcomes))
 
 
 def _ship(ws: Workspace, path: Path) -> bool:
