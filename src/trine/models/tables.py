@@ -44,7 +44,7 @@ model_alias_event = Table(
     Column("model", Text, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False, comment="gapless per model"),
     Column("alias", Text, nullable=False),
-    Column("kind", String(10), nullable=False, comment="promoted, rolled_back or removed"),
+    Column("kind", String(20), nullable=False, comment="promoted, rolled_back or removed"),
     Column("version", Integer, nullable=True, comment="what it points at from here on; null: nothing"),
     Column("before", Integer, nullable=True, comment="what it pointed at"),
     Column("reason", Text, nullable=False),

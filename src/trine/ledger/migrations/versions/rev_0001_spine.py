@@ -360,7 +360,7 @@ def upgrade() -> None:
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False, comment="gapless per model"),
         sa.Column("alias", sa.Text(), nullable=False),
-        sa.Column("kind", sa.String(length=10), nullable=False, comment="promoted, rolled_back or removed"),
+        sa.Column("kind", sa.String(length=20), nullable=False, comment="promoted, rolled_back or removed"),
         sa.Column("version", sa.Integer(), nullable=True, comment="what it points at from here on; null: nothing"),
         sa.Column("before", sa.Integer(), nullable=True, comment="what it pointed at"),
         sa.Column("reason", sa.Text(), nullable=False),
