@@ -121,43 +121,6 @@ def test_a_failed_expectation_keeps_the_branch(ws: Workspace) -> None:
     assert warned.state == "accepted"
 
 
-def test_every_kind_of_expectation() -> None:
-    rules = [
-        data.not_null("id", "name"),
-        data.between("id", 2),
-        data.one_of("name", ["a"]),
-        data.unique("id"),
-        data.matches("name", "^a"),
-        data.row_count(high=2),
-        data.dtype("when", "Datetime"),
-        data.dtype("id", "String"),
-        data.null_share("name", 0.2),
-        data.expression("id < 3"),
-    ]
-    results = data.check(ROWS, rules)
-    assert [one.failing for one in results] == [1, 1, 1, 0, 1, 1, 0, 1, 1, 1]
-    for bad, words in (
-        (data.not_null("nam"), "Did you mean"),
-        (data.between("name", 0), "needs numbers"),
-        (data.expression("id <"), "cannot be evaluated"),
-        (data.not_null(), "needs a column"),
-    ):
-        with pytest.raises(InvalidInput, match=words):
-            data.check(ROWS, [bad])
-
-
-def test_expectations_are_read_from_yaml(tmp_path: Path) -> None:
-    file = tmp_path / "checks.yaml"
-    file.write_text("- {kind: not_null, columns: [id]}\n- {kind: between, columns: [x], low: 0, severity: warn}\n")
-    assert data.read_expectations(file) == [data.not_null("id"), data.between("x", 0, severity="warn")]
-    for text in ("{", "- {kind: nonsense}", "a: 1", "- {kind: not_null, column: id}"):
-        file.write_text(text)
-        with pytest.raises(InvalidInput, match=r"checks\.yaml"):
-            data.read_expectations(file)
-    with pytest.raises(NotFound):
-        data.read_expectations(tmp_path / "none.yaml")
-
-
 def test_unknown_names_are_suggested(ws: Workspace) -> None:
     data.commit(ROWS, name="flights")
     with pytest.raises(NotFound, match='Did you mean "flights"'):
@@ -268,28 +231,6 @@ def test_a_small_change_rewrites_little() -> None:
     before = set(store.iter_hashes())
     write_tree(store, [*entries, Entry("f010000x", "0" * 64, 1)])
     assert len(set(store.iter_hashes()) - before) <= 3
-
-
-@given(
-    st.lists(st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True)), max_size=60),
-    st.lists(st.one_of(st.none(), st.sampled_from(["a", "b", "ü"])), max_size=60),
-)
-def test_a_profile_says_what_numpy_says(numbers: list[float | None], texts: list[str | None]) -> None:
-    size = min(len(numbers), len(texts))
-    frame = pl.DataFrame({"n": numbers[:size], "t": texts[:size]}, schema={"n": pl.Float64, "t": pl.String})
-    profile = data.profile_frame(frame)
-    n, t = profile.columns
-    values = np.array([v for v in numbers[:size] if v is not None])
-    finite = values[np.isfinite(values)] if len(values) else values
-    assert (profile.rows, n.count, n.nulls) == (size, size, numbers[:size].count(None))
-    assert n.nans == int(np.isnan(values).sum()) if len(values) else n.nans == 0
-    if len(finite):
-        assert (n.min, n.max) == (finite.min(), finite.max())
-        assert n.quantiles[0] == finite.min()
-        assert n.quantiles[-1] == finite.max()
-        assert list(n.quantiles) == sorted(n.quantiles)
-    counts = {v: texts[:size].count(v) for v in set(texts[:size]) if v is not None}
-    assert dict(t.top) == counts
 
 
 def test_the_effective_sample_size_knows_memory() -> None:

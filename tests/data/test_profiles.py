@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 from collections import Counter
 from decimal import Context, Decimal
@@ -77,7 +78,7 @@ def test_a_profile_of_texts_is_what_counting_says(values: list[str | None]) -> N
 def test_a_profile_of_parts_is_the_profile_of_the_whole(values: list[float | None], cuts: list[int]) -> None:
     frame = pl.DataFrame({"n": values, "t": list(map(str, values))}, schema={"n": pl.Float64, "t": pl.String})
     edges = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
-    parts = [sketch(frame[start:stop]) for start, stop in zip(edges, edges[1:], strict=False)]
+    parts = [sketch(frame[start:stop]) for start, stop in itertools.pairwise(edges)]
     merged, whole = summarise(merge(parts)), data.profile_frame(frame)
     assert merged.rows == whole.rows
     for one, two in zip(merged.columns, whole.columns, strict=True):

@@ -169,22 +169,20 @@ def _outside(column: pl.Expr, rule: Expectation, kind: pl.DataType) -> pl.Expr:
 
 
 def _not_in(column: pl.Expr, rule: Expectation, kind: pl.DataType) -> pl.Expr:
-    types = {bool if isinstance(value, bool) else type(value) for value in rule.values}
-    if types == {int, float} or types == {float}:
+    types = {type(value) for value in rule.values}
+    if types and types <= {int, float}:
         _need(rule, "numbers", kind.is_numeric(), {rule.columns[0]: kind})
-        values, column = pl.Series(rule.values, dtype=pl.Float64, strict=False), column.cast(pl.Float64)
-    elif types == {int}:
-        _need(rule, "numbers", kind.is_numeric(), {rule.columns[0]: kind})
-        values = pl.Series(rule.values)
+        common = pl.Int128() if types == {int} and kind.is_integer() else pl.Float64()
     elif types == {str}:
         _need(rule, "text", isinstance(kind, (pl.String, pl.Categorical, pl.Enum)), {rule.columns[0]: kind})
-        values, column = pl.Series(rule.values), column.cast(pl.String)
+        common = pl.String()
     elif types == {bool}:
         _need(rule, "booleans", kind == pl.Boolean, {rule.columns[0]: kind})
-        values = pl.Series(rule.values)
+        common = pl.Boolean()
     else:
         raise InvalidInput(f"{rule.name} needs values of one type: texts, numbers or booleans.")
-    return (~column.is_in(values.implode())).fill_null(False)
+    values = pl.Series(rule.values, dtype=common, strict=False)
+    return (~column.cast(common).is_in(values.implode())).fill_null(False)
 
 
 def _need(rule: Expectation, what: str, fits: bool, schema: Any) -> None:

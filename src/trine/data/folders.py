@@ -53,7 +53,7 @@ def add(
     found = scan(path)
     if not found.files:
         raise InvalidInput(f"There are no files in {path}, so there is nothing to add.")
-    found.files.sort(key=lambda one: one.path)
+    found.files.sort()
     entries = _store(ws, found, cache)
     tree, objects = encode_tree(entries)
     head = head_of(ws, name, branch)
@@ -76,28 +76,27 @@ def add(
             tag=tag,
             producer=active_producer(),
         )
-    for one, entry in zip(found.files, entries, strict=True):
-        cache.remember(one.path, one.stat, entry.hash)
+    for (path_, seen), entry in zip(found.files, entries, strict=True):
+        cache.remember(path_, seen, entry.hash)
     cache.save(Checkout(name, made.id), {entry.path: entry.state for entry in entries})
     return made
 
 
 def _store(ws: Workspace, found: Scan, cache: StatCache) -> list[Entry]:
     """The files as entries, every one's bytes in the store."""
-    known = {one.path: hash_ for one in found.files if (hash_ := cache.hash_of(one.path, one.stat))}
+    known = {path: hash_ for path, seen in found.files if (hash_ := cache.hash_of(path, seen))}
     here = ws.store.has(set(known.values()))
-    fresh = [one for one in found.files if known.get(one.path) not in here]
-    stored = ws.store.put_files([os.path.join(found.root, one.path) for one in fresh])
-    for one, (hash_, size) in zip(fresh, stored, strict=True):
-        place = os.path.join(found.root, one.path)
+    fresh = [one for one in found.files if known.get(one[0]) not in here]
+    places = [f"{found.root}/{path}" for path, _ in fresh]
+    for place, (path, seen), (hash_, size) in zip(places, fresh, ws.store.put_files(places), strict=True):
         try:
-            same = size == one.stat.st_size and marks_of(os.stat(place)) == marks_of(one.stat)
+            same = size == seen.st_size and marks_of(os.stat(place)) == marks_of(seen)
         except FileNotFoundError:
             same = False
         if not same:
             raise Conflict(f"{place} changed while it was read. Wait until it is written, and add again.", path=place)
-        known[one.path] = hash_
-    return [Entry(one.path, known[one.path], one.stat.st_size, bool(one.stat.st_mode & 0o100)) for one in found.files]
+        known[path] = hash_
+    return [Entry(path, known[path], seen.st_size, bool(seen.st_mode & 0o100)) for path, seen in found.files]
 
 
 def _check_base(ws: Workspace, path: Path, branch: str, base: Checkout | None, head: Commit) -> None:

@@ -58,7 +58,7 @@ def commit(
     for attempt in range(1, ATTEMPTS + 1):
         head = head_of(ws, name, branch)
         base = head if head and head.kind == "table" and mode == "append" else None
-        if base and base.schema != part.schema:
+        if base and list(base.schema.items()) != list(part.schema.items()):
             raise InvalidInput(_difference(name, base.schema, part.schema))
         entries = [*(read_tree(ws.store, base.tree) if base else ()), part.entry(base)]
         results, profile, objects = _look(ws, base, part, rules)
@@ -174,5 +174,5 @@ def _difference(name: str, before: dict[str, str], now: dict[str, str]) -> str:
     told = [f'column "{c}" is missing' for c in before if c not in now]
     told += [f'column "{c}" ({kind}) is new' for c, kind in now.items() if c not in before]
     told += [f'column "{c}" is {now[c]}, not {kind}' for c, kind in before.items() if c in now and now[c] != kind]
-    told = told or ["the columns are in another order"]
-    return f'The rows do not fit dataset "{name}": {"; ".join(told[:5])}. Cast them, or commit with mode="replace".'
+    told = told or [f"its columns are in another order: {', '.join(before)}"]
+    return f'The rows do not fit dataset "{name}": {"; ".join(told[:5])}. Change them, or commit with mode="replace".'

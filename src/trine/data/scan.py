@@ -16,11 +16,8 @@ DRAFTS = (".trine-", "..trine-")
 """How the names of files begin that a checkout is writing, or was when it was killed."""
 
 
-class Found(NamedTuple):
-    """A file as the scan saw it; `path` is relative, with forward slashes."""
-
-    path: str
-    stat: os.stat_result
+Found = tuple[str, os.stat_result]
+"""A file as the scan saw it: its relative path with forward slashes, and its stat."""
 
 
 class Scan(NamedTuple):
@@ -70,7 +67,7 @@ class _Walk:
                         if name in IGNORED or name.startswith(DRAFTS):
                             continue
                         if entry.is_file(follow_symlinks=False):
-                            self.found.append(Found(prefix + name, entry.stat(follow_symlinks=False)))
+                            self.found.append((prefix + name, entry.stat(follow_symlinks=False)))
                         elif entry.is_dir(follow_symlinks=False):
                             self.folders.append((entry.path, f"{prefix}{name}/", above))
                         elif entry.is_symlink():
@@ -100,13 +97,13 @@ class _Walk:
     def keep(self, path: str, seen: os.stat_result, shown: str) -> None:
         if not stat.S_ISREG(seen.st_mode):
             raise InvalidInput(f"{shown} is neither a file nor a folder; it cannot be kept.")
-        self.found.append(Found(path, seen))
+        self.found.append((path, seen))
 
 
 def _check_names(files: list[Found]) -> None:
     from trine.data.trees import check_path
 
-    joined = "".join(one.path for one in files)
+    joined = "".join([path for path, _ in files])
     if "\\" in joined or not joined.isprintable():  # one look at all names; a closer one only where it is needed
-        for one in files:
-            check_path(one.path)
+        for path, _ in files:
+            check_path(path)

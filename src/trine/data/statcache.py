@@ -67,10 +67,18 @@ class StatCache:
     def hash_of(self, path: str, seen: os.stat_result) -> str | None:
         """The remembered hash, while the file has not changed."""
         kept = self._kept.files.get(path)
-        if kept is None or kept[:4] != marks_of(seen):
+        if kept is None:
+            return None
+        size, changed_ns, marked_ns, inode, hash_ = kept
+        if (
+            changed_ns != seen.st_mtime_ns
+            or marked_ns != seen.st_ctime_ns
+            or size != seen.st_size
+            or inode != seen.st_ino
+        ):
             return None
         self._fresh[path] = kept
-        return kept[4]
+        return hash_
 
     def remember(self, path: str, seen: os.stat_result, hash_: str, at_ns: int | None = None) -> None:
         """Keep a file's hash, that it had when its stat was taken: `at_ns`, or any time since this cache was opened."""
