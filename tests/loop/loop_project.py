@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,9 @@ from trine import data
 from trine.evaluation import Gate
 from trine.loop import Candidate, Loop, OnCommit
 from trine.models import ModelVersion, register
+from trine.serving import Client
+from trine.serving.app import Application
+from trine.workspace import Workspace
 
 
 def rows(count: int, *, seed: int = 0, weight: float = 3.0, airport: str = "JFK") -> pl.DataFrame:
@@ -58,11 +65,30 @@ def strange(flights: str) -> str:
     return train(flights, "x")
 
 
-def register_rival(column: str = "y") -> ModelVersion:
-    """A version that somebody registers by hand."""
-    frame = rows(100, seed=9)
-    model = LogisticRegression().fit(frame.select(column), frame["late"])
-    return register(model, "flights", inputs=frame.select(column))
+def register_rival(*columns: str) -> ModelVersion:
+    """A version that somebody registers by hand: it has learned from labels that mean nothing."""
+    frame = rows(100, seed=9, weight=0.0)
+    inputs = frame.select(columns or ("x", "y"))
+    return register(LogisticRegression().fit(inputs, frame["late"]), "flights", inputs=inputs)
+
+
+@contextlib.contextmanager
+def served(ws: Workspace) -> Iterator[Client]:
+    """The endpoint `flights` behind a real HTTP server in this process."""
+    import uvicorn
+
+    config = uvicorn.Config(Application(ws, ["flights"]), host="127.0.0.1", port=0, log_level="warning", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with Client(f"http://127.0.0.1:{port}") as client:
+        yield client
+    server.should_exit = True
+    thread.join(30)
 
 
 def make_loop(**changes: Any) -> Loop:

@@ -9,6 +9,7 @@ import pytest
 
 from trine import data
 from trine.access import audit, graph
+from trine.data import operations as datasets
 from trine.errors import CheckFailed, Conflict, InvalidInput, NotFound
 from trine.ids import canonical_json, to_us
 from trine.loop import OnCommit, OnVerdict, Schedule
@@ -62,6 +63,7 @@ def test_a_loop_reacts_to_what_happens_after_it_was_defined(ws: Workspace) -> No
     define(ws, OnCommit("flights"))
     assert reasons(ws) == []
     data.commit(ROWS, name="other")
+    datasets.create_branch(ws, name="flights", branch="trial")
     data.commit(ROWS, name="flights", branch="trial")
     assert reasons(ws) == []
     made = data.commit(ROWS, name="flights")

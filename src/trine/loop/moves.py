@@ -1,7 +1,7 @@
 """The moves of a cycle: each does the work of one state and says where the cycle goes next.
 
 A driver may die at any line and another goes on, so each piece of work is done once however often it is begun: the
-pipeline run is found in the graph and resumed, a stored gate report on the same versions and rows is taken again, and
+pipeline run has the cycle's own id and is resumed, a stored gate report on the same versions and rows is taken again, and
 what changes production or traffic goes through the door with an idempotency key made of the cycle.
 """
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from trine.access import graph
 from trine.access.operations import get_approval
 from trine.errors import (
     ApprovalRequired,
@@ -79,45 +78,38 @@ def start(turn: Turn) -> Move:
     from trine import data
 
     pinned = {name: data.resolve(ref, ws=turn.ws).ref for name, ref in turn.loop.data.items()}
-    return Move("training", _with(turn.facts, params={**turn.loop.params, **pinned}))
+    params = {**turn.loop.params, **pinned}
+    return Move("training", _with(turn.facts, params=params, pipeline_run=turn.cycle.id))
 
 
 def train(turn: Turn) -> Move | None:
-    """Run the pipeline to its end, or go on with the run that a driver before began (the graph knows it from the start)."""
+    """Run the pipeline to its end, or go on with the run of this cycle that a driver before began."""
     from trine import pipelines
 
-    run_id = _run_of(turn)
+    code, run_id = turn.pipeline or turn.loop.pipeline, turn.facts.pipeline_run
     try:
-        if not run_id:
-            with recording_uses(lambda _: None, turn.cycle.node):
-                run = pipelines.run(turn.pipeline or turn.loop.pipeline, turn.facts.params, ws=turn.ws)
-        else:
+        try:
             run = pipelines.get_pipeline_run(run_id, ws=turn.ws)
-            if run.state in ("running", "interrupted"):
-                run = pipelines.resume(run_id, pipeline=turn.pipeline, ws=turn.ws)
-    except Conflict:  # somebody else drives that run
+        except NotFound:
+            with recording_uses(lambda _: None, turn.cycle.node):
+                run = pipelines.run(code, turn.facts.params, run_id=run_id, ws=turn.ws)
+        if run.state in ("running", "interrupted"):
+            run = pipelines.resume(run_id, pipeline=turn.pipeline, ws=turn.ws)
+    except Conflict:  # another driver is at it
         return None
     except Failure as error:
         if "run" not in error.details:
             raise
-        run = pipelines.get_pipeline_run(error.details["run"], ws=turn.ws)
-    facts = _with(turn.facts, pipeline_run=run.id)
+        run = pipelines.get_pipeline_run(run_id, ws=turn.ws)
     if run.state != "succeeded":
         why = f'step "{run.error.step}": {run.error.text}' if run.error else f"see trine pipeline show {run.id[:12]}"
-        return Move("done", facts, "failed", f"training {run.state}: {why}")
+        return Move("done", turn.facts, "failed", f"training {run.state}: {why}")
     if run.result is None:
-        return Move("done", facts, "kept", "the pipeline made no candidate")
-    return Move("gating", _candidate(turn, facts, run.result))
+        return Move("done", turn.facts, "kept", "the pipeline made no candidate")
+    return Move("gating", _candidate(turn, run.result))
 
 
-def _run_of(turn: Turn) -> str:
-    """The pipeline run that this cycle triggered, or nothing."""
-    below = graph.lineage(turn.ws, node=turn.cycle.node, direction="down", depth=1)
-    found = [one for one in below.nodes if one.startswith("pipeline_run:")]
-    return found[0].partition(":")[2] if found else ""
-
-
-def _candidate(turn: Turn, facts: Facts, result: Any) -> Facts:
+def _candidate(turn: Turn, result: Any) -> Facts:
     """What a pipeline gave: version and holdout as they are now, so that later moves see the same."""
     from trine import data, models
 
@@ -131,7 +123,7 @@ def _candidate(turn: Turn, facts: Facts, result: Any) -> Facts:
     if version.name != turn.loop.model:
         raise InvalidInput(f'The candidate is {version.ref}, and loop "{turn.loop.name}" is for {turn.loop.model}.')
     holdout = data.resolve(given.holdout, ws=turn.ws).ref
-    return _with(facts, candidate=version.ref, holdout=holdout, label=given.label)
+    return _with(turn.facts, candidate=version.ref, holdout=holdout, label=given.label)
 
 
 def gate(turn: Turn) -> Move:
@@ -180,7 +172,7 @@ def _told_report(report: GateReport) -> str:
     return told + against
 
 
-def promote(turn: Turn) -> Move:
+def promote(turn: Turn) -> Move | None:
     """Move the alias to the candidate, if it still points where the gate looked."""
     from trine.models import operations as models
 
@@ -202,8 +194,8 @@ def promote(turn: Turn) -> Move:
             )
         except CheckFailed:
             raise
-        except Conflict:  # production moved just now
-            return _gate_anew(facts)
+        except Conflict:  # production moved just now: the next tick sees where
+            return None
     facts = _with(facts, promoted=True)
     return Move("rolling", facts) if turn.loop.endpoint else Move("done", facts, "promoted", "promoted")
 
@@ -306,7 +298,7 @@ def fail(turn: Turn, told: str) -> Move:
     """End a cycle that cannot go on; a version that was promoted but did not reach traffic is taken back."""
     from trine import serving
 
-    facts = turn.facts if turn.facts.pipeline_run else _with(turn.facts, pipeline_run=_run_of(turn))
+    facts = turn.facts
     if facts.rollout and serving.get_rollout(facts.rollout, ws=turn.ws).state == "running":
         serving.abort_rollout(facts.rollout, reason=told, ws=turn.ws)
     again = f"; {_take_back(turn, told)}" if facts.promoted else ""

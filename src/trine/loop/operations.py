@@ -219,12 +219,6 @@ def move_cycle(
     tx.execute(update(loop_cycle).where(loop_cycle.c.project == ws.project, loop_cycle.c.id == cycle_id).values(values))
     tx.touch(found.node, before=found.state, after=state)
     tx.note(loop=found.loop, state=state, outcome=outcome, reason=reason, facts=msgspec.to_builtins(facts))
-    if facts.pipeline_run and not found.facts.pipeline_run:
-        tx.link(found.node, "triggered", f"pipeline_run:{facts.pipeline_run}")
-    if facts.gate and facts.gate != found.facts.gate:
-        tx.link(found.node, "produced", f"gate:{facts.gate}")
-    if facts.rollout and facts.rollout != found.facts.rollout:
-        tx.link(found.node, "triggered", f"rollout:{facts.rollout}")
     return get_cycle(ws, cycle_id=cycle_id)
 
 
