@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import polars as pl
 import pytest
 
-from trine import data
+from trine import data, models
 from trine.access import audit, graph
 from trine.data import operations as datasets
 from trine.errors import CheckFailed, Conflict, InvalidInput, NotFound
@@ -22,6 +23,13 @@ from trine.workspace import Workspace, recording_uses
 
 ROWS = pl.DataFrame({"x": [1.0, 2.0]})
 Clock = Callable[..., int]
+
+
+class Constant:
+    """A model that always says the same."""
+
+    def predict(self, rows: Any) -> Any:
+        return [1.0] * len(rows)
 
 
 @pytest.fixture
@@ -42,9 +50,17 @@ def define(ws: Workspace, *triggers: OnVerdict | OnCommit | Schedule, name: str 
     door.put_loop(ws, name=name, definition=msgspec.structs.replace(one, **changes))
 
 
-def verdict(ws: Workspace, outcome: str, *moved: str, monitor: str = "watch") -> str:
+def verdict(ws: Workspace, outcome: str, *moved: str, monitor: str = "watch", reference: str = "") -> str:
     columns = tuple(ColumnVerdict(column=name, kind="number", state="moved") for name in moved)
-    given = Verdict(monitor=monitor, window_start_us=1, window_end_us=2, rows=9, outcome=outcome, columns=columns)  # type: ignore[arg-type]
+    given = Verdict(
+        monitor=monitor,
+        window_start_us=1,
+        window_end_us=2,
+        rows=9,
+        outcome=outcome,
+        columns=columns,
+        reference=reference,
+    )  # type: ignore[arg-type]
     return monitoring.record_verdict(ws, name=monitor, body=ws.store.put(canonical_json(given))).verdict.id
 
 
@@ -96,6 +112,23 @@ def test_verdicts_fire_by_monitor_and_outcome(ws: Workspace) -> None:
         f"drift in dep_delay, distance, hour and 1 more (verdict {first[:12]})",
         f"worse (verdict {second[:12]})",
     ]
+
+
+def test_a_verdict_on_a_version_that_was_replaced_since_fires_nothing(ws: Workspace) -> None:
+    commits = [data.commit(ROWS, name="delays-train") for _ in range(2)]
+    for commit in commits:
+        models.register(Constant(), "delays", inputs=ROWS, data=commit, allow_pickle=True)
+    models.promote("delays", 1)
+    monitoring.create_monitor(ws, name="watch", subject="dataset:flights@main", reference="model:delays@production")
+    monitoring.create_monitor(ws, name="fixed", subject="dataset:flights@main", reference=commits[0].node)
+    define(ws, OnVerdict("watch"), OnVerdict("fixed"))
+    verdict(ws, "drift", "x", reference=commits[0].node)
+    verdict(ws, "drift", "x", monitor="fixed", reference=commits[0].node)
+    assert len(reasons(ws)) == 2
+    models.promote("delays", 2)
+    assert len(reasons(ws)) == 1
+    verdict(ws, "drift", "x", reference=commits[1].node)
+    assert len(reasons(ws)) == 2
 
 
 def test_what_fires_during_a_cycle_starts_one_more(ws: Workspace) -> None:

@@ -10,13 +10,15 @@ from sqlalchemy import ColumnElement, Row, func, insert, select, update
 from trine.errors import Conflict, InvalidInput, NotFound, nearest
 from trine.ids import canonical_json, new_id, to_datetime
 from trine.ledger import upsert
-from trine.ledger.events import read_events
+from trine.ledger.events import Event, read_events
 from trine.ledger.lineage import walk
 from trine.ledger.tables import cursor, event
 from trine.loop.cycles import Cycle, Facts, Outcome, State, told
 from trine.loop.definition import Definition, LoopInfo, check_definition
 from trine.loop.tables import loop, loop_cycle
-from trine.loop.triggers import COMMITTED, Fired, due, fired_by, followed, together
+from trine.loop.triggers import COMMITTED, JUDGED, Fired, due, fired_by, followed, together
+from trine.models import operations as models
+from trine.monitoring import operations as monitoring
 from trine.operations import Done, Limit, Name, Page, operation, page_of, page_start
 from trine.workspace import Workspace
 
@@ -110,10 +112,8 @@ def get_due(ws: Workspace, *, name: str, after: int = 0) -> Due:
         while batch := read_events(
             ws.tx.connection, after=seen, limit=_BATCH, project=ws.project, operation=operation_
         ):
-            for one in batch:
-                hit = fired_by(name, triggers, one)
-                if hit and not (one.operation == COMMITTED and _is_own(ws, one.object, made)):
-                    fired.append(hit)
+            hits = [(one, hit) for one in batch if (hit := fired_by(name, triggers, one))]
+            fired += [hit for one, hit in hits if not _is_idle(ws, found.definition, one, made)]
             seen = batch[-1].seq
     fired += due(triggers, found.seen_us, ws.tx.now_us)
     return Due(fired, head, ws.tx.now_us, _blocked(ws, found, fired))
@@ -131,6 +131,26 @@ def _blocked(ws: Workspace, found: LoopInfo, fired: list[Fired]) -> str:
         if ws.tx.now_us < rested_us:
             return f"the loop cools down until {to_datetime(rested_us):%Y-%m-%d %H:%M:%S} UTC"
     return ""
+
+
+def _is_idle(ws: Workspace, loop_: Definition, one: Event, made: str) -> bool:
+    """Whether an event is no reason to train: data that the last cycle made, or a verdict on what was replaced since."""
+    if one.operation == COMMITTED:
+        return _is_own(ws, one.object, made)
+    return one.operation == JUDGED and _is_outdated(ws, loop_, one)
+
+
+def _is_outdated(ws: Workspace, loop_: Definition, one: Event) -> bool:
+    """Whether a verdict compared with the training data of a version that is not in production any more."""
+    try:
+        asked = monitoring.get_monitor(ws, name=one.body["monitor"])
+        if asked.reference != f"model:{loop_.model}@{loop_.alias}":
+            return False
+        now = models.get_version(ws, name=loop_.model, ref=loop_.alias)
+    except NotFound:
+        return False
+    judged = monitoring.get_verdict(ws, verdict_id=one.object.partition(":")[2])
+    return judged.reference not in ("", now.data)
 
 
 def _own_run(ws: Workspace, name: str) -> str:
