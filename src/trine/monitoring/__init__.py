@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         record_verdict,
     )
     from trine.monitoring.performance import measure
-    from trine.monitoring.verdicts import ColumnVerdict, Finding, Performance, Verdict
+    from trine.monitoring.verdicts import ColumnVerdict, Finding, MetricReport, Performance, Test, Verdict
 
 _HOMES = {
     "alerts": ("Alert", "AlertRule", "Transition"),
@@ -41,7 +41,7 @@ _HOMES = {
         "list_monitors", "list_transitions", "list_verdicts", "mute_alert", "record_verdict",
     ),
     "performance": ("measure",),
-    "verdicts": ("ColumnVerdict", "Finding", "Performance", "Verdict"),
+    "verdicts": ("ColumnVerdict", "Finding", "MetricReport", "Performance", "Test", "Verdict"),
 }  # fmt: skip
 _FILE_OF = {name: file for file, names in _HOMES.items() for name in names}
 
@@ -51,8 +51,10 @@ __all__ = [
     "BaselineMetric",
     "ColumnVerdict",
     "Finding",
+    "MetricReport",
     "Monitor",
     "Performance",
+    "Test",
     "Thresholds",
     "Transition",
     "Verdict",

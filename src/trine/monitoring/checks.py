@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgspec
 
 from trine.errors import InvalidInput
 from trine.ids import canonical_json, now_us
 from trine.monitoring import drift, operations
+from trine.monitoring.baseline import accepted_metrics
 from trine.monitoring.channels import Notice, deliver
 from trine.monitoring.judgement import judge
-from trine.monitoring.monitors import HIGHER_IS_BETTER, BaselineMetric, Monitor, Thresholds
+from trine.monitoring.monitors import Monitor, Thresholds
 from trine.monitoring.performance import measure
 from trine.monitoring.reference import Reference, of_frame, of_profile
 from trine.monitoring.verdicts import ColumnVerdict, Performance, Verdict
@@ -31,13 +30,11 @@ LOG_COLUMNS = frozenset(
 
 
 class Known(NamedTuple):
-    """A reference that was found: its columns, the lineage nodes it is, what a window must have, and how good the
-    accepted model was."""
+    """A reference that was found: its columns, the dataset commit they are of, and the model version it was asked of."""
 
     columns: Reference
-    nodes: list[str]
-    expected: list[str]
-    baseline: Mapping[str, BaselineMetric]
+    commit: str
+    version: ModelVersion | None = None
 
 
 def check(
@@ -59,35 +56,37 @@ def check(
     if start >= end:
         raise InvalidInput("The window ends before it starts: give since < until.")
     known = _reference(one, ws)
-    one = msgspec.structs.replace(one, baseline=one.baseline or dict(known.baseline))
+    performance = None
     if one.subject_kind == "endpoint":
-        window, performance = _of_endpoint(one, start, end, ws)
+        window = _predictions(one, start, end, ws)
+        performance = _performance(one, known.version, window, ws)
         nodes = [one.subject]
     else:
-        window, nodes = _of_dataset(one, start, end, ws)
-        performance = None
+        window, nodes = _rows(one, start, end, ws)
     given = judge(
         one,
         known.columns,
         window,
         window_start_us=start,
         window_end_us=end,
-        expected=known.expected or _shared(one, known.columns, window),
+        expected=_expected(one, known, window),
         performance=performance,
-        reference_node=known.nodes[0],
+        reference_node=known.commit,
     )
-    body = ws.store.put(canonical_json(given))
-    recorded = operations.record_verdict(ws, name=one.name, body=body, used=[*nodes, *known.nodes])
+    nodes += [known.commit, *([known.version.node] if known.version else [])]
+    recorded = operations.record_verdict(ws, name=one.name, body=ws.store.put(canonical_json(given)), used=nodes)
     if recorded.notices:
         deliver(one.channels, Notice.of(recorded.verdict, recorded.notices))
     return recorded.verdict
 
 
-def _shared(one: Monitor, reference: Reference, window: pl.DataFrame) -> list[str]:
-    """All columns of the reference; from a prediction log no more than it has, which is the inputs of the model."""
+def _expected(one: Monitor, known: Known, window: pl.DataFrame) -> list[str]:
+    """The model's inputs; else all columns of the reference, of which a prediction log need not have more than it has."""
+    if known.version:
+        return [field.name for field in known.version.signature.inputs]
     if one.subject_kind == "dataset":
-        return list(reference)
-    return [name for name in reference if name in window.columns and name not in LOG_COLUMNS]
+        return list(known.columns)
+    return [name for name in known.columns if name in window.columns and name not in LOG_COLUMNS]
 
 
 def compare(
@@ -122,47 +121,50 @@ def _reference(one: Monitor, ws: Workspace) -> Known:
     from trine import data
 
     kind, _, name = one.reference.partition(":")
-    if kind == "dataset":
-        commit = data.resolve(name, ws=ws)
-        return Known(of_profile(data.profile_of(ws, commit)), [commit.node], [], {})
-    from trine import models
+    version = None
+    if kind == "model":
+        from trine import models
 
-    version = models.resolve(name, ws=ws)
-    if not version.data:
-        raise InvalidInput(
-            f"Model {version.ref} does not say which data it was trained on; name it with reference=dataset:NAME@REF."
-        )
-    commit = data.resolve(version.data.removeprefix("dataset:"), ws=ws)
-    expected = [field.name for field in version.signature.inputs]
-    return Known(of_profile(data.profile_of(ws, commit)), [commit.node, version.node], expected, _accepted(version))
-
-
-def _accepted(version: ModelVersion) -> dict[str, BaselineMetric]:
-    """The metrics that the version was registered with."""
-    return {name: BaselineMetric(value) for name, value in version.metrics.items() if name in HIGHER_IS_BETTER}
+        version = models.resolve(name, ws=ws)
+        if not version.data:
+            raise InvalidInput(
+                f"Model {version.ref} does not say which data it was trained on; name it with reference=dataset:NAME@REF."
+            )
+        name = version.data.removeprefix("dataset:")
+    commit = data.resolve(name, ws=ws)
+    return Known(of_profile(data.profile_of(ws, commit)), commit.node, version)
 
 
-def _of_endpoint(one: Monitor, since_us: int, until_us: int, ws: Workspace) -> tuple[pl.DataFrame, Performance | None]:
-    """The inputs of the window's predictions in time order, and how good they were."""
+def _predictions(one: Monitor, since_us: int, until_us: int, ws: Workspace) -> pl.DataFrame:
+    """The endpoint's predictions of the window in time order."""
     from trine import serving
 
     log = serving.predictions(one.subject_name, since_us=since_us, until_us=until_us, ws=ws)
-    log = log.sort("time_us", maintain_order=True)
-    labels = serving.labels(one.subject_name, ws=ws)
-    performance = measure(
-        log,
-        labels,
+    return log.sort("time_us", maintain_order=True)
+
+
+def _performance(one: Monitor, version: ModelVersion | None, log: pl.DataFrame, ws: Workspace) -> Performance:
+    """How good the answers were, as far as labels have come; compared with the accepted model's metrics."""
+    import polars as pl
+
+    from trine import serving
+
+    positive = one.positive
+    if version and len(version.classes) == 2:
+        positive = positive or str(version.classes[1])
+    return measure(
+        log.filter(pl.col("status") == "ok"),
+        serving.labels(one.subject_name, ws=ws),
         score=one.score,
         predicted=one.predicted,
-        positive=one.positive,
-        baseline=one.baseline,
+        positive=positive,
+        baseline=one.baseline or (accepted_metrics(version, ws) if version else {}),
         tolerances=one.tolerances,
         false_alarm_rate=one.thresholds.false_alarm_rate,
     )
-    return log, performance
 
 
-def _of_dataset(one: Monitor, since_us: int, until_us: int, ws: Workspace) -> tuple[pl.DataFrame, list[str]]:
+def _rows(one: Monitor, since_us: int, until_us: int, ws: Workspace) -> tuple[pl.DataFrame, list[str]]:
     """The dataset's rows of the window in time order, and the commit they are of."""
     import polars as pl
 

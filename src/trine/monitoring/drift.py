@@ -252,4 +252,4 @@ def _why_not(one: ReferenceColumn, sample: Sample, limits: Thresholds) -> tuple[
     if min(n, m) < limits.least_rows:
         side = "the reference" if n < m else "the window"
         return "too_small", f"{side} is worth {min(n, m):.0f} independent rows; at least {limits.least_rows} are needed"
-    return "untested", "too many different values to compare their shares, or only one"
+    return "untested", "its values are too many or too rare to compare their shares, or all the same"

@@ -49,9 +49,10 @@ def judge(
     compared = monitor.columns or [name for name in names if name not in reference or reference[name].kind != "time"]
     columns = compare(reference, window, columns=compared, thresholds=monitor.thresholds)
     looked_at = [name for name in dict.fromkeys([*names, *monitor.ranges]) if name in window.columns]
-    is_log = monitor.subject_kind == "endpoint"  # a log has columns of its own that no training data has
+    # a prediction log has columns of its own, which no training data has
+    schema = window if monitor.subject_kind == "dataset" else window.select(n for n in names if n in window.columns)
     findings = [
-        *(one for one in schema_findings(reference, window, names) if one.serious or not is_log),
+        *schema_findings(reference, schema, names, monitor.columns),
         *value_findings(window, looked_at, monitor.ranges),
         *findings_of_tests(columns),
     ]

@@ -37,7 +37,8 @@ class BaselineMetric(msgspec.Struct, frozen=True):
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     """When a column has moved. `false_alarm_rate` holds for the whole table and all its tests of one window together;
-    the others are the smallest effects worth telling; `least_rows` is the smallest effective sample that is judged."""
+    the others are the smallest effects worth telling; `least_rows` is the smallest effective sample (a careful value
+    of it) that is judged: five independent rows can show that all is different, and nothing less."""
 
     false_alarm_rate: float = 0.02
     correction: Correction = "benjamini-hochberg"
@@ -46,7 +47,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     missing_share: float = 0.02
     unseen_share: float = 0.001
     range_share: float = 0.001
-    least_rows: int = 20
+    least_rows: int = 5
 
 
 class Monitor(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 Range = Sequence[float | None]
 
 
-def schema_findings(reference: Reference, window: pl.DataFrame, expected: Sequence[str]) -> list[Finding]:
-    """Columns that are expected and missing, unknown to the reference, or of another family of types than in it."""
+def schema_findings(
+    reference: Reference, window: pl.DataFrame, expected: Sequence[str], named: Sequence[str] = ()
+) -> list[Finding]:
+    """Columns that are expected and missing, unknown to the reference (serious for those that were `named`), or of
+    another family of types than in it."""
     found: list[Finding] = []
     for name in expected:
         if name not in window.columns:
@@ -31,7 +34,7 @@ def schema_findings(reference: Reference, window: pl.DataFrame, expected: Sequen
     for name, dtype in window.schema.items():
         if name not in reference:
             text = f'Column "{name}" ({dtype}) is not in the reference, so it cannot be compared.'
-            found.append(Finding(kind="column_added", column=name, message=text, serious=name in expected))
+            found.append(Finding(kind="column_added", column=name, message=text, serious=name in named))
         elif name in expected and kind_of(str(dtype)) != kind_of(reference[name].dtype):
             if window.get_column(name).null_count() == len(window):
                 continue  # a column without values has no type to speak of: the test of missing values tells

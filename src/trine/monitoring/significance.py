@@ -21,13 +21,13 @@ def kolmogorov_smirnov(distance: ArrayLike, n: ArrayLike, m: ArrayLike) -> NDArr
     """Asymptotic two-sided two-sample Kolmogorov-Smirnov p-values for distances between distribution functions."""
     from scipy.stats import kstwo
 
-    size = np.maximum(np.round(harmonic_size(n, m)), 1)
+    size = np.maximum(np.floor(harmonic_size(n, m)), 1)
     p = kstwo.sf(np.asarray(distance, dtype=np.float64), size)
     return np.clip(np.asarray(p, dtype=np.float64), 0.0, 1.0)
 
 
 class ChiSquare(NamedTuple):
-    """A two-sample chi-square test: statistic, degrees of freedom, p (NaN when fewer than two levels are left)."""
+    """A two-sample chi-square test: statistic, degrees of freedom, p (NaN when fewer than two levels are common enough)."""
 
     statistic: float
     freedom: int
@@ -59,7 +59,7 @@ def chi_square(reference: NDArray[np.float64], window: NDArray[np.float64], n: f
             r, w, pooled = r[:-1], w[:-1], pooled[:-1]
     there = pooled > 0
     freedom = int(there.sum()) - 1
-    if freedom < 1 or float(pooled[there].min()) * min(n, m) < 1:
+    if freedom < 1 or float(pooled[there].min()) * min(n, m) < 5:
         return ChiSquare(np.nan, 0, np.nan)
     statistic = float(harmonic_size(n, m) * np.sum((r[there] - w[there]) ** 2 / pooled[there]))
     return ChiSquare(statistic, freedom, float(chi2.sf(statistic, freedom)))
