@@ -307,7 +307,8 @@ def test_the_command_line_watches_checks_tells_and_forgets(local_ws: Workspace) 
         return answer.output
 
     assert "No monitors yet" in say("monitor", "ls") and "No alerts" in say("alerts", "ls")
-    make_one = ("monitor", "create", "rides", "dataset:rides", "--against", "dataset:rides@calm", "--time-column", "at")
+    about = ("--subject", "dataset:rides", "--reference", "dataset:rides@calm")
+    make_one = ("monitor", "create", "rides", *about, "--time-column", "at")
     assert "rides watches dataset:rides" in say(*make_one, "--range", "y=..9", "--channel", "log", "--window", "6h")
     assert "--replace" in say(*make_one, code=5)
     assert "rides: ok · 2,000 rows" in say("monitor", "check", "rides", "--until", "1970-01-01T00:00:00.002")
@@ -323,8 +324,6 @@ def test_the_command_line_watches_checks_tells_and_forgets(local_ws: Workspace) 
         "alerts", "mute", "rides:drift:x", "--off"
     )
     assert "firing" in say("alerts", "show", "rides:drift:x")
-    assert "no range" in say(
-        "monitor", "create", "m", "dataset:rides", "--against", "dataset:rides", "--range", "x", code=2
-    )
+    assert "no range" in say("monitor", "create", "m", *about, "--range", "x", code=2)
     assert "forgotten" in say("monitor", "rm", "rides")
     assert "No monitor" in say("monitor", "check", "rides", code=3)

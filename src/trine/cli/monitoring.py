@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 CALM = frozenset({"ok", "too_small", "no_data"})
 """Outcomes that --strict lets pass."""
 
-NO_MONITORS = "No monitors yet. Make one: trine monitor create NAME SUBJECT --against REFERENCE"
+NO_MONITORS = (
+    "No monitors yet. Make one: trine monitor create NAME --subject endpoint:NAME --reference model:NAME@production"
+)
 
 
 @group()
@@ -47,8 +49,8 @@ def list_(ws: Workspace, subject: str) -> None:
 
 @monitor.command("create")
 @argument("name")
-@argument("subject")
-@option("--against", "reference", required=True, help="dataset:NAME@REF, or model:NAME@REF for what it was trained on.")
+@option("--subject", required=True, help="What to watch: endpoint:NAME, or dataset:NAME@REF.")
+@option("--reference", required=True, help="dataset:NAME@REF, or model:NAME@REF for what it was trained on.")
 @option("--columns", default="", help="Compare only these, separated by commas.")
 @option("--time-column", default="", help="Column of a dataset that windows are cut from; without it: the whole.")
 @option("--window", default="1d", show_default=True, help="Length of a window: 1h, 7d, …")
@@ -61,8 +63,8 @@ def list_(ws: Workspace, subject: str) -> None:
 @option("--description", default="")
 @option("--replace", is_flag=True, help="Define an existing monitor anew.")
 @command(
-    example="trine monitor create delays endpoint:delays --against model:delays@production --channel log\n"
-    "trine monitor create flights dataset:flights --against dataset:flights@january --time-column at --window 7d"
+    example="trine monitor create delays --subject endpoint:delays --reference model:delays@production --channel log\n"
+    "trine monitor create flights --subject dataset:flights --reference dataset:flights@january --time-column at"
 )
 def create(
     ws: Workspace,
@@ -81,7 +83,7 @@ def create(
     description: str,
     replace: bool,
 ) -> None:
-    """Watch SUBJECT, endpoint:NAME or dataset:NAME@REF, against a reference."""
+    """Watch an endpoint or a dataset against a reference."""
     from trine.features.durations import duration_us
     from trine.monitoring import AlertRule, operations
 
