@@ -15,7 +15,7 @@ from trine.errors import Conflict
 from trine.features import join_features
 from trine.ids import now_us
 
-ASKED, CANARY = 600, 400
+ASKED, CANARY = 2_000, 400
 """Flights a month that the endpoint is asked about: before the month is judged, and while a canary runs."""
 
 
@@ -41,10 +41,13 @@ def hire_reviewer(ws: trine.Workspace) -> trine.Workspace:
     return rita
 
 
-def ask(client: serving.Client, rows: pl.DataFrame) -> None:
-    """Send flights to the endpoint; their truth follows."""
-    answers = client.predict("delays", rows.select(INPUTS), keys=rows["tailnum"].fill_null("?").to_list())
-    serving.log_labels("delays", {"prediction_id": [one.id for one in answers], "label": rows[LABEL].to_list()})
+def ask(client: serving.Client, rows: pl.DataFrame, at_once: int = 25) -> None:
+    """Send flights to the endpoint, some in a request; their truth follows."""
+    ids: list[str] = []
+    for part in rows.iter_slices(at_once):
+        answers = client.predict("delays", part.select(INPUTS), keys=part["tailnum"].fill_null("?").to_list())
+        ids += [one.id for one in answers]
+    serving.log_labels("delays", {"prediction_id": ids, "label": rows[LABEL].to_list()})
 
 
 def turn(rita: trine.Workspace, client: serving.Client | None = None, traffic: pl.DataFrame | None = None):
@@ -54,10 +57,21 @@ def turn(rita: trine.Workspace, client: serving.Client | None = None, traffic: p
         if cycle.state == "awaiting":
             access.approve(rita, id=cycle.facts.approval, reason="I read the gate's report")
         elif (part := next(parts, None)) is not None:
-            ask(client, part)
+            ask(client, part, at_once=1)
         else:
             serving.abort_rollout(cycle.facts.rollout, reason="the month's traffic did not suffice")
     return cycle
+
+
+def watch(ws: trine.Workspace) -> None:
+    """Compare what is asked with the data that production was trained on, and its answers with what its gate saw."""
+    gate = trine.evaluation.list_gates(ws, model="delays", outcome="pass").items[0]
+    monitoring.create_monitor(
+        ws, name="delays", subject="endpoint:delays", reference="model:delays@production", columns=INPUTS, replace=True,
+        score="probability", predicted="prediction", positive="true", tolerances={"roc_auc": 0.02},
+        baseline={"roc_auc": monitoring.BaselineMetric(gate.candidate_value)},
+        thresholds=monitoring.Thresholds(least_rows=5),  # weather has a long memory: a month is worth few independent rows
+    )  # fmt: skip
 
 
 def month(number: int, rita: trine.Workspace, client: serving.Client) -> None:
@@ -70,17 +84,17 @@ def month(number: int, rita: trine.Workspace, client: serving.Client) -> None:
         joined = join_features(flights(number).drop_nulls(LABEL), known, time="scheduled")
         sample = joined.sample(ASKED + CANARY, seed=2013)
         began, serves = now_us(), trine.models.resolve("delays@production").ref
-        for part in sample.head(ASKED).sort("scheduled").iter_slices(40):
-            ask(client, part)
+        ask(client, sample.head(ASKED).sort("scheduled"))
         arrive(name, flights=flights(number))
         verdict = monitoring.check("delays", began, now_us() + 1)
         cycle = turn(rita, client, sample.tail(CANARY))
+        watch(trine.current_workspace())
         for who, version in (("frozen", "delays@1"), ("looped", serves)):
             chance = trine.models.load_model(version).predict(joined.select(INPUTS))["probability"]
             run.log({f"{who}.auc": roc_auc_score(joined[LABEL], chance), f"{who}.brier": brier_score_loss(joined[LABEL], chance)})
         run.log({"asked": len(serving.predictions("delays", began)), "late": joined[LABEL].mean()})
         run.tags({"verdict": verdict.outcome, "moved": ", ".join(verdict.moved[:3]), "version": serves})
-        run.tags({"outcome": cycle.outcome if cycle else "", "decision": cycle.reason if cycle else "no drift, nothing to do"})
+        run.tags({"outcome": cycle.outcome if cycle else "", "decision": cycle.reason if cycle else "nothing to do"})
 
 
 def main(months: int) -> None:
@@ -93,11 +107,7 @@ def main(months: int) -> None:
     if not loop.cycles():
         loop.trigger("the first model")
     turn(rita)
-    monitoring.create_monitor(
-        ws, name="delays", subject="endpoint:delays", reference="model:delays@production", columns=INPUTS,
-        score="probability", predicted="prediction", positive="true", replace=True,
-        thresholds=monitoring.Thresholds(least_rows=5),  # weather has a long memory: a month is worth few independent rows
-    )  # fmt: skip
+    watch(ws)
     with serving.running("delays") as client:
         for number in track(range(3, months + 1), "the year, month by month"):
             month(number, rita, client)
