@@ -34,8 +34,11 @@ def as_frame(frame: Any, names: Sequence[str] = ()) -> pl.DataFrame:
             return pl.DataFrame([_of_pandas(str(name), frame[name]) for name in frame.columns])
         if _is_array(frame):
             return _of_array(frame, names)
-        if isinstance(frame, Mapping) or _is_rows(frame):
-            return pl.DataFrame(frame, strict=True, infer_schema_length=None)
+        if isinstance(frame, Mapping):
+            return pl.DataFrame([_column(str(name), frame[name]) for name in frame])
+        if _is_rows(frame):
+            keys = dict.fromkeys(name for row in frame for name in row)
+            return pl.DataFrame([_column(str(key), [row.get(key) for row in frame]) for key in keys])
         if hasattr(frame, "__arrow_c_stream__"):
             return pl.DataFrame(frame)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
@@ -68,6 +71,25 @@ def _of_array(array: Any, names: Sequence[str]) -> pl.DataFrame:
     if len(names) != array.shape[1]:
         raise InvalidInput(f"The array has {array.shape[1]} columns, not {len(names)}: {', '.join(names[:8])}.")
     return pl.DataFrame({name: _plain(array[:, index]) for index, name in enumerate(names)}, strict=True)
+
+
+def _column(name: str, values: Any) -> pl.Series:
+    """Plain values as a column; integers among floats become floats. Raises InvalidInput naming the row that is unlike the others."""
+    import polars as pl
+
+    try:
+        return pl.Series(name, values, strict=True)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError):
+        present = [(row, value) for row, value in enumerate(values) if value is not None]
+        if all(type(value) in (int, float) for _, value in present):
+            return pl.Series(name, [None if value is None else float(value) for value in values])
+        kind = type(present[0][1]) if present else type(None)
+        row, value = next((pair for pair in present if type(pair[1]) is not kind), (0, kind.__name__))
+        raise InvalidInput(
+            f'Row {row}, column "{name}": {value!r} does not go with {present[0][1] if present else None!r} in row {present[0][0]}.',
+            row=row,
+            column=name,
+        ) from None
 
 
 def _plain(column: Any) -> Any:

@@ -92,6 +92,7 @@ def _describe(
                 "What does the model take? Give example rows (inputs=…, best the training rows) or signature=…."
             )
         signature = infer_signature(inputs, names=names, optional=optional)
+    checked(signature)
     if names and signature.names != names:
         if sorted(signature.names) != sorted(names):
             raise InvalidInput(
@@ -108,7 +109,7 @@ def _describe(
         format="",
         flavor=kind.name,
         files=(),
-        signature=checked(signature),
+        signature=signature,
         libraries=installed(kind.libraries()),
         estimator=_estimator(model),
         classes=kind.classes(model),

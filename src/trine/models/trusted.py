@@ -16,6 +16,7 @@ from typing import Any
 from trine.errors import Damaged
 
 _INNER = (
+    "functools.partial",  # what it calls is judged for itself
     "sklearn._loss.loss.HalfTweedieLoss",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.calibration._CalibratedClassifier",
@@ -37,6 +38,7 @@ _INNER = (
     "sklearn.utils._bunch.Bunch",
     "sklearn.utils._metadata_requests.MetadataRequest",
     "sklearn.utils._metadata_requests.MethodMetadataRequest",
+    "sklearn.utils.validation.check_array",
 )
 _MODULES = ("sklearn.gaussian_process.kernels", "sklearn.model_selection._split")
 """Modules whose public classes are plain values: kernels, splitters."""
