@@ -25,7 +25,10 @@ for _name in [name for name in os.environ if name.startswith("TRINE_")]:
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from trine.ledger import backends
 from trine.workspace import Workspace, connect, using
+
+backends.SYNCHRONOUS = "OFF"  # in this process: what survives a power cut is not what most tests are about
 
 hypothesis_settings.register_profile(
     "trine",
@@ -186,18 +189,35 @@ def running_server(ws: Workspace) -> Iterator[str]:
     thread.join(10)
 
 
+@pytest.fixture(scope="module")
+def shared_ws(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Workspace]:
+    """An embedded workspace that the tests of a module share."""
+    root = tmp_path_factory.mktemp("shared") / ".trine"
+    root.mkdir()
+    shutil.copy(sqlite_template, root / "ledger.db")
+    with connect(root.parent) as ws:
+        yield ws
+
+
+@pytest.fixture(scope="module")
+def shared_server(shared_ws: Workspace) -> Iterator[tuple[str, str]]:
+    """A real HTTP server of that workspace: its URL and an admin's token."""
+    with running_server(shared_ws) as url:
+        yield url, make_token(shared_ws)
+
+
 @pytest.fixture
 def admin_token() -> Callable[[Workspace], str]:
     """A token of an admin of a local workspace."""
+    return make_token
 
-    def make(ws: Workspace, name: str = "user:tester", role: Any = "admin") -> str:
-        from trine.access import operations as access
 
-        access.create_principal(ws, name=name)
-        access.grant_role(ws, principal_name=name, role=role, everywhere=True)
-        return access.create_token(ws, principal_name=name, everywhere=True).text
+def make_token(ws: Workspace, name: str = "user:tester", role: Any = "admin") -> str:
+    from trine.access import operations as access
 
-    return make
+    access.create_principal(ws, name=name)
+    access.grant_role(ws, principal_name=name, role=role, everywhere=True)
+    return access.create_token(ws, principal_name=name, everywhere=True).text
 
 
 @pytest.fixture(params=["sqlite", "postgres", "remote"])

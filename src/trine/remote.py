@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import io
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
 import msgspec
+from blake3 import blake3
 
 from trine import errors
-from trine.errors import Damaged, Failure, Unavailable
+from trine.errors import Damaged, Failure, InvalidInput, NotFound, TooLarge, Unavailable
 from trine.ids import new_id
 
 if TYPE_CHECKING:
@@ -24,6 +29,11 @@ MSGPACK = "application/msgpack"
 ATTEMPTS = 3
 """Tries of a call when the server cannot be reached: every changing call carries an idempotency key, so a repeat is harmless."""
 
+PAUSE_S = 0.25
+
+_LOST = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
+"""The connection was not made or was lost: worth another try. A server that takes too long is not asked again."""
+
 
 class Remote:
     """The connection to a server. MessagePack on the wire, so that floats, bytes and times arrive as they were."""
@@ -32,7 +42,7 @@ class Remote:
         self.url = url
         self.token = token
         self.project = project
-        self._client = client or httpx.Client(base_url=url, timeout=httpx.Timeout(120, connect=10))
+        self._client = client or _new_client(url)
         self._pid = os.getpid()
 
     def for_project(self, project: str) -> Remote:
@@ -41,16 +51,16 @@ class Remote:
     @property
     def client(self) -> httpx.Client:
         if self._pid != os.getpid():  # a forked child must not share its parent's sockets
-            self._client = httpx.Client(base_url=self.url, timeout=self._client.timeout)
+            self._client = _new_client(self.url)
             self._pid = os.getpid()
         return self._client
 
     def call(self, one: Operation, arguments: msgspec.Struct, *, idempotency_key: str = "") -> Any:
         """Perform an operation on the server."""
-        values: dict[str, Any] = msgspec.to_builtins(arguments, builtin_types=(bytes,))
+        values: dict[str, Any] = msgspec.to_builtins(arguments, builtin_types=(bytes, dt.datetime))
         path = one.path
         for name in one.path_parameters:
-            path = path.replace(f"{{{name}}}", quote(str(values.pop(name)), safe=""))
+            path = path.replace(f"{{{name}}}", _quoted(_text(values.pop(name))))
         headers = {"accept": MSGPACK}
         if one.changes:
             headers["idempotency-key"] = idempotency_key or new_id()
@@ -59,37 +69,98 @@ class Remote:
         else:
             headers["content-type"] = MSGPACK
             answer = self.send(one.method, path, content=msgspec.msgpack.encode(values), headers=headers)
-        return msgspec.msgpack.decode(answer.content, type=one.result)
+        try:
+            return msgspec.msgpack.decode(answer.content, type=one.result)
+        except msgspec.DecodeError as error:
+            raise Failure(
+                f"The server {self.url} answered {one.name} with what is no answer to it: {error}."
+            ) from error
 
     def send(self, method: str, path: str, *, headers: dict[str, str] | None = None, **request: Any) -> httpx.Response:
         """One request; the server's errors are raised as the errors they were."""
+        with self.open(method, path, headers=headers, **request) as answer:
+            answer.read()
+            return answer
+
+    @contextmanager
+    def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str] | None = None,
+        body: Callable[[], IO[bytes]] | None = None,
+        **request: Any,
+    ) -> Generator[httpx.Response]:
+        """Like `send`, with the answer's bytes still to come; `body` opens what is sent, for each try anew."""
         headers = {"trine-project": self.project, **(headers or {})}
         if self.token:
             headers["authorization"] = f"Bearer {self.token}"
-        answer = self._request(method, path, headers=headers, **request)
-        if answer.is_error:
-            raise _error(answer)
-        return answer
+        answer, source = self._reach(method, path, body, headers=headers, **request)
+        try:
+            if answer.is_error:
+                answer.read()
+                raise _error(answer)
+            yield answer
+        except httpx.TransportError as error:
+            raise self._away(error) from error
+        finally:
+            answer.close()
+            if source:
+                source.close()
 
-    def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
-        trouble: httpx.TransportError | None = None
-        for _ in range(ATTEMPTS):
+    def _reach(
+        self, method: str, path: str, body: Callable[[], IO[bytes]] | None, **request: Any
+    ) -> tuple[httpx.Response, IO[bytes] | None]:
+        tries = 0
+        while True:
+            source = body() if body else None
             try:
-                return self.client.request(method, API + path, **request)
+                if source:
+                    request["content"] = source
+                made = self.client.build_request(method, API + path, **request)
+                return self.client.send(made, stream=True), source
             except httpx.TransportError as error:
-                trouble = error
-        raise Unavailable(f"The server {self.url} does not answer: {trouble or type(trouble).__name__}.") from trouble
+                if source:
+                    source.close()
+                tries += 1
+                if tries >= ATTEMPTS or not isinstance(error, _LOST):
+                    raise self._away(error) from error
+                time.sleep(PAUSE_S * tries)
+
+    def _away(self, error: httpx.TransportError) -> Unavailable:
+        return Unavailable(f"The server {self.url} does not answer: {str(error) or type(error).__name__}.")
 
     def close(self) -> None:
         self._client.close()
+
+
+def _new_client(url: str) -> httpx.Client:
+    try:
+        return httpx.Client(base_url=url, timeout=httpx.Timeout(120, connect=10))
+    except (httpx.InvalidURL, ValueError) as error:
+        raise InvalidInput(f"{url} is no address of a server: {error}.") from None
+
+
+def _quoted(text: str) -> str:
+    """One part of a path. `.` and `..` are quoted too, so that nobody on the way takes them for folders."""
+    quoted = quote(text, safe="")
+    return quoted.replace(".", "%2E") if text in (".", "..") else quoted
 
 
 def _query(values: dict[str, Any]) -> list[tuple[str, Any]]:
     pairs: list[tuple[str, Any]] = []
     for name, value in values.items():
         given = [one for one in (value if isinstance(value, list) else [value]) if one is not None]
-        pairs += [(name, str(one).lower() if isinstance(one, bool) else one) for one in given]
+        pairs += [(name, _text(one)) for one in given]
     return pairs
+
+
+def _text(value: Any) -> str:
+    """A value as a path or a query holds it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, dt.datetime) else str(value)
 
 
 def _error(answer: httpx.Response) -> errors.TrineError:
@@ -97,10 +168,15 @@ def _error(answer: httpx.Response) -> errors.TrineError:
         told = msgspec.json.decode(answer.content)["error"]
         return errors.by_code(told["code"])(told["message"], **told.get("details", {}))
     except (msgspec.DecodeError, KeyError, TypeError):
-        return Failure(f"The server answered {answer.status_code} to {answer.request.method} {answer.request.url}.")
+        request = answer.request
+        told = f"{answer.status_code} to {request.method} {request.url}"
+        if answer.status_code == 413:
+            return TooLarge(f"What stands before the server takes no body of that size: it answered {told}.")
+        return Failure(f"The server answered {told}. Is there a Trine server at that address?")
 
 
 BATCH_BYTES = 8 << 20
+BATCH_HASHES = 100_000
 
 
 class RemoteStore:
@@ -116,21 +192,36 @@ class RemoteStore:
         hashes: list[str] = []
         batch: list[bytes] = []
         size = 0
+
+        def flush() -> None:
+            nonlocal size
+            if batch:
+                content, headers = msgspec.msgpack.encode(batch), {"content-type": MSGPACK}
+                answer = self._remote.send("POST", "/objects", content=content, headers=headers)
+                hashes.extend(msgspec.json.decode(answer.content, type=list[str]))
+            batch.clear()
+            size = 0
+
         for item in items:
+            if len(item) >= BATCH_BYTES:
+                flush()
+                hashes.append(self._put_stream(lambda item=item: io.BytesIO(item), len(item)))
+                continue
             batch.append(item)
             size += len(item)
             if size >= BATCH_BYTES:
-                hashes += self._send_batch(batch)
-                batch, size = [], 0
-        if batch:
-            hashes += self._send_batch(batch)
+                flush()
+        flush()
         return hashes
 
-    def _send_batch(self, batch: list[bytes]) -> list[str]:
-        answer = self._remote.send(
-            "POST", "/objects", content=msgspec.msgpack.encode(batch), headers={"content-type": MSGPACK}
-        )
-        return msgspec.json.decode(answer.content, type=list[str])
+    def _put_stream(self, body: Callable[[], IO[bytes]], size: int) -> str:
+        try:
+            with self._remote.open("PUT", "/objects", body=body, headers={"content-length": str(size)}) as answer:
+                return msgspec.json.decode(answer.read(), type=str)
+        except Unavailable:
+            # a server that refuses hangs up before it has read so much: asking with nothing in hand tells why
+            self._remote.send("POST", "/objects", content=msgspec.msgpack.encode([]), headers={"content-type": MSGPACK})
+            raise
 
     def put_file(self, path: Path | str) -> str:
         return self.put_files([path])[0][0]
@@ -140,43 +231,58 @@ class RemoteStore:
         small: list[bytes] = []
 
         def flush() -> None:
-            for hash_, data in zip(self.put_many(small), small, strict=True):
-                results.append((hash_, len(data)))
+            results.extend(zip(self.put_many(small), map(len, small), strict=True))
             small.clear()
 
+        size = 0
         for path in map(Path, paths):
-            size = path.stat().st_size
-            if size < BATCH_BYTES:
-                small.append(path.read_bytes())
-                if sum(map(len, small)) >= BATCH_BYTES:
+            try:
+                length = path.stat().st_size
+                if length >= BATCH_BYTES:
                     flush()
-                continue
-            flush()
-            with path.open("rb") as file:
-                answer = self._remote.send("PUT", "/objects", content=file, headers={"content-length": str(size)})
-            results.append((msgspec.json.decode(answer.content, type=str), size))
+                    results.append((self._put_stream(lambda path=path: path.open("rb"), length), length))
+                    continue
+                small.append(path.read_bytes())
+            except FileNotFoundError:
+                raise NotFound(f"{path} is not there.", path=str(path)) from None
+            except (PermissionError, IsADirectoryError) as error:
+                raise InvalidInput(f"{path} cannot be read: {error.strerror}.", path=str(path)) from error
+            size += length
+            if size >= BATCH_BYTES:
+                flush()
+                size = 0
         flush()
         return results
 
     def get(self, hash: str) -> bytes:
-        from trine.ids import digest
+        return b"".join(self.chunks(hash))
 
-        data = self._remote.send("GET", f"/objects/{quote(hash, safe='')}").content
-        if digest(data) != hash:
+    def chunks(self, hash: str) -> Iterator[bytes]:
+        """An object's bytes piece by piece. Raises Damaged after the last piece when they were wrong: use none before it ends."""
+        hasher = blake3()
+        with self._remote.open("GET", f"/objects/{_quoted(hash)}") as answer:
+            for part in answer.iter_bytes(1 << 20):
+                hasher.update(part)
+                yield part
+        if hasher.hexdigest() != hash:
             raise Damaged(f"Object {hash} arrived damaged from {self._remote.url}.", hash=hash)
-        return data
 
     def get_file(self, hash: str, dest: Path | str) -> Path:
+        from trine.storage.places import no_space
+
         dest = Path(dest)
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=dest.parent, prefix=".trine-")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(self.get(hash))
-            os.replace(temporary, dest)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            dest.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=dest.parent, prefix=".trine-")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.writelines(self.chunks(hash))
+                os.chmod(temporary, 0o644)
+                os.replace(temporary, dest)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
+        except OSError as error:
+            raise no_space(str(dest.parent), error) from error
         return dest
 
     def read(self, hash: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -184,14 +290,15 @@ class RemoteStore:
         return data[offset:] if length is None else data[offset : offset + length]
 
     def has(self, hashes: Iterable[str]) -> set[str]:
-        answer = self._remote.send(
-            "POST",
-            "/objects/has",
-            content=msgspec.json.encode(list(hashes)),
-            headers={"content-type": "application/json"},
-        )
-        return msgspec.json.decode(answer.content, type=set[str])
+        names = list(hashes)
+        found: set[str] = set()
+        for start in range(0, len(names), BATCH_HASHES):
+            content = msgspec.json.encode(names[start : start + BATCH_HASHES])
+            headers = {"content-type": "application/json"}
+            answer = self._remote.send("POST", "/objects/has", content=content, headers=headers)
+            found |= msgspec.json.decode(answer.content, type=set[str])
+        return found
 
     def size(self, hash: str) -> int:
-        answer = self._remote.send("HEAD", f"/objects/{quote(hash, safe='')}")
-        return int(answer.headers["trine-size"])
+        with self._remote.open("GET", f"/objects/{_quoted(hash)}") as answer:  # its bytes are not waited for
+            return int(answer.headers["content-length"])

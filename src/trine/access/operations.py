@@ -6,23 +6,27 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Select, and_, delete, insert, not_, or_, select, update
 
 from trine import rooms
-from trine.access.principals import by_token, hash_secret, new_token_secret, roles_of
-from trine.access.roles import ROLES, VERBS
+from trine.access.passwords import hash_password
+from trine.access.principals import authorise, new_token_secret, roles_of
+from trine.access.roles import VERBS, includes
 from trine.access.tables import access_grant, approval, policy, principal, token
-from trine.errors import Conflict, InvalidInput, NotFound, Refused, Unauthenticated, nearest
+from trine.errors import Conflict, InvalidInput, NotFound, Refused, nearest
 from trine.ids import now_us
 from trine.ledger import upsert
-from trine.ledger.tables import about
 from trine.operations import REGISTRY, Done, Limit, Name, Page, operation, page_of, page_start
 from trine.types import Secret
 from trine.workspace import Workspace
 
+LOGIN = "login"
+"""The description of tokens that signing in made."""
+
 PrincipalName = Annotated[
     str, msgspec.Meta(pattern=r"^(user|service|pipeline):[A-Za-z0-9_][A-Za-z0-9_.@\-]*$(?!\n)", max_length=200)
 ]
+ApprovalState = Literal["pending", "approved", "rejected", "used", "void", "expired"]
 Role = Literal["viewer", "contributor", "maintainer", "approver", "auditor", "admin"]
 
 
@@ -80,17 +84,38 @@ class Approval(msgspec.Struct, frozen=True):
 # -- principals and roles ---------------------------------------------------------------------------------------
 
 
+@operation("GET /me", allows="access.read")
+def whoami(ws: Workspace) -> PrincipalInfo:
+    """Who this call acts as, and the roles held in this project."""
+    who = ws.principal
+    roles = ["admin"] if who.local else sorted(roles_of(ws.tx.connection, who.name, ws.project))
+    return PrincipalInfo(who.name, False, roles, 0)
+
+
 @operation("POST /principals", allows="access.manage")
 def create_principal(ws: Workspace, *, name: PrincipalName, password: Secret = "") -> PrincipalInfo:
     """Add a user or service; a password (argon2id) is needed only to log in on a server."""
     tx = ws.tx
     if tx.first(select(principal.c.name).where(principal.c.name == name)):
         raise Conflict(f'"{name}" exists already. Grant roles with: trine access grant {name} ROLE')
-    tx.execute(
-        insert(principal).values(name=name, password=_hash_password(password), disabled=False, created_us=tx.now_us)
-    )
+    hashed = hash_password(password) if password else ""
+    tx.execute(insert(principal).values(name=name, password=hashed, disabled=False, created_us=tx.now_us))
     tx.touch(name, after=name)
     return PrincipalInfo(name, False, [], tx.now_us)
+
+
+@operation("PUT /principals/{name}/password", allows="access.read")
+def set_password(ws: Workspace, *, name: str, password: Secret) -> Done:
+    """Give a user a new password: the user itself, or an admin of every project. Its logins end."""
+    if name != ws.principal.name:
+        _require_everywhere(ws, f"changing the password of {name}")
+    _principal(ws, name)
+    tx = ws.tx
+    tx.execute(update(principal).where(principal.c.name == name).values(password=hash_password(password)))
+    logins = update(token).where(token.c.principal == name, token.c.description == LOGIN, token.c.revoked_us.is_(None))
+    tx.execute(logins.values(revoked_us=tx.now_us))
+    tx.touch(name)
+    return Done(name)
 
 
 @operation("GET /principals", allows="access.read")
@@ -109,7 +134,8 @@ def list_principals(ws: Workspace, *, limit: Limit = 100, page: str = "") -> Pag
 
 @operation("PATCH /principals/{name}", allows="access.manage")
 def disable_principal(ws: Workspace, *, name: str, disabled: bool = True) -> Done:
-    """Switch a principal off (its tokens stop at once), or on again."""
+    """Switch a principal off in every project (its tokens stop at once), or on again."""
+    _require_everywhere(ws, f"switching {name} off or on")
     _principal(ws, name)
     ws.tx.execute(update(principal).where(principal.c.name == name).values(disabled=disabled))
     ws.tx.touch(name, before=not disabled, after=disabled)
@@ -119,6 +145,8 @@ def disable_principal(ws: Workspace, *, name: str, disabled: bool = True) -> Don
 @operation("PUT /grants/{principal_name}/{role}", allows="access.manage")
 def grant_role(ws: Workspace, *, principal_name: str, role: Role, everywhere: bool = False) -> Done:
     """Give a principal a role in this project, or in every project."""
+    if everywhere:
+        _require_everywhere(ws, "granting a role everywhere")
     _principal(ws, principal_name)
     project = "*" if everywhere else ws.project
     row = {"project": project, "principal": principal_name, "role": role, "time_us": ws.tx.now_us}
@@ -130,6 +158,8 @@ def grant_role(ws: Workspace, *, principal_name: str, role: Role, everywhere: bo
 @operation("DELETE /grants/{principal_name}/{role}", allows="access.manage")
 def revoke_role(ws: Workspace, *, principal_name: str, role: Role, everywhere: bool = False) -> Done:
     """Take a role away."""
+    if everywhere:
+        _require_everywhere(ws, "revoking a role everywhere")
     _principal(ws, principal_name)
     gone = ws.tx.execute(
         delete(access_grant).where(
@@ -148,14 +178,18 @@ def _principal(ws: Workspace, name: str) -> None:
         raise NotFound(f'No principal "{name}".{nearest(name, known)} Add it with: trine access add {name}')
 
 
-def _hash_password(password: str) -> str:
-    if not password:
-        return ""
-    if len(password) < 10:
-        raise InvalidInput("A password needs at least 10 characters.")
-    from argon2 import PasswordHasher
+def _may_everywhere(ws: Workspace) -> bool:
+    """Whether who acts here manages access in every project, not only in this one."""
+    try:
+        authorise(ws.tx.connection, ws.principal, "*", "access.manage")
+    except Refused:
+        return False
+    return True
 
-    return PasswordHasher().hash(password)
+
+def _require_everywhere(ws: Workspace, what: str) -> None:
+    if not _may_everywhere(ws):
+        raise Refused(f"{ws.principal.name} is no admin of every project: {what} reaches beyond {ws.project}.")
 
 
 # -- tokens -----------------------------------------------------------------------------------------------------
@@ -168,14 +202,16 @@ def create_token(
     principal_name: str,
     scopes: list[str] = ["*"],  # noqa: B006 (copied by the door)
     everywhere: bool = False,
-    expires_s: int = 90 * 86_400,
+    expires_s: Annotated[int, msgspec.Meta(ge=0, le=10 * 366 * 86_400)] = 90 * 86_400,
     description: str = "",
 ) -> TokenInfo:
     """A new token for a principal; its text is in this answer only. `expires_s` 0 means it never expires."""
     _principal(ws, principal_name)
     _check_scopes(scopes)
-    if expires_s < 0:
-        raise InvalidInput("expires_s cannot be negative; 0 means never.")
+    if everywhere:
+        _require_everywhere(ws, "a token for every project")
+    if wider := [scope for scope in scopes if not any(includes(own, scope) for own in ws.principal.scopes)]:
+        raise Refused(f"A token cannot make one that may do more: it has no scope that includes {', '.join(wider)}.")
     info = _new_token(ws, principal_name, scopes, "*" if everywhere else ws.project, expires_s, description)
     ws.tx.touch(f"token:{info.id}", after=[principal_name, scopes])
     return info
@@ -205,8 +241,8 @@ def _new_token(
 
 @operation("GET /tokens", allows="access.manage")
 def list_tokens(ws: Workspace, *, limit: Limit = 100, page: str = "") -> Page[TokenInfo]:
-    """Tokens, newest id last, without their secrets."""
-    query = select(token).order_by(token.c.id).limit(limit + 1)
+    """Tokens of this project (for an admin of every project: all tokens) by id, without their secrets."""
+    query = _visible_tokens(ws).order_by(token.c.id).limit(limit + 1)
     if start := page_start(page, fields=str):
         query = query.where(token.c.id > start)
     return page_of([_token(row) for row in ws.tx.all(query)], limit, lambda one: one.id)
@@ -215,12 +251,16 @@ def list_tokens(ws: Workspace, *, limit: Limit = 100, page: str = "") -> Page[To
 @operation("DELETE /tokens/{id}", allows="access.manage")
 def revoke_token(ws: Workspace, *, id: str) -> Done:
     """Revoke a token; the next call with it is refused."""
-    row = ws.tx.first(select(token).where(token.c.id == id))
+    row = ws.tx.first(_visible_tokens(ws).where(token.c.id == id))
     if row is None:
         raise NotFound(f'No token "{id}". See: trine access token ls')
     ws.tx.execute(update(token).where(token.c.id == id, token.c.revoked_us.is_(None)).values(revoked_us=ws.tx.now_us))
     ws.tx.touch(f"token:{id}", before="valid", after="revoked")
     return Done(f"token:{id}", row.revoked_us is None)
+
+
+def _visible_tokens(ws: Workspace) -> Select[Any]:
+    return select(token) if _may_everywhere(ws) else select(token).where(token.c.project == ws.project)
 
 
 def _token(row: Any) -> TokenInfo:
@@ -243,70 +283,6 @@ def _check_scopes(scopes: list[str]) -> None:
         room, dot, verb = scope.partition(".")
         if scope != "*" and not (room and dot and verb in {*VERBS, "*"}):
             raise InvalidInput(f'"{scope}" is no scope: write "*", "models.*", "*.read" or "models.promote".')
-
-
-# -- login and the first admin ----------------------------------------------------------------------------------
-
-
-def bootstrap_secret(ws: Workspace) -> str:
-    """The one-time secret that makes the first admin, or nothing when there is one. A plain function: it needs the files."""
-    with ws.ledger.transaction(write=True) as connection:
-        if connection.execute(select(func.count()).select_from(principal)).scalar():
-            return ""
-        _, text, hashed = new_token_secret()
-        connection.execute(upsert(about), {"key": "bootstrap", "value": hashed})
-        return text
-
-
-def create_first_admin(ws: Workspace, *, secret: str, name: str, password: str) -> TokenInfo:
-    """Use the one-time secret of `bootstrap_secret`: makes an admin of every project and answers with its token.
-
-    A plain function of the server, since there is no principal yet who could be authorised; its effects are operations.
-    """
-    from trine.access.principals import Principal
-
-    with ws.ledger.transaction(write=True) as connection:
-        kept = connection.execute(select(about.c.value).where(about.c.key == "bootstrap")).scalar()
-        if not kept or kept != hash_secret(secret):
-            raise Unauthenticated(
-                "The one-time secret is not valid or was used. Restart the server to print a new one."
-            )
-        connection.execute(delete(about).where(about.c.key == "bootstrap"))
-    first = ws.acting_as(Principal("service:bootstrap", local=True), on_behalf_of=name)
-    create_principal(first, name=name, password=password)
-    grant_role(first, principal_name=name, role="admin", everywhere=True)
-    return create_token(first, principal_name=name, everywhere=True, description="first admin")
-
-
-def login(ws: Workspace, *, name: str, password: str, expires_s: int = 12 * 3600) -> TokenInfo:
-    """A short-lived token for a user with a password; the answer never says which part was wrong."""
-    from argon2 import PasswordHasher
-    from argon2.exceptions import InvalidHashError, VerificationError
-
-    from trine.access.principals import Principal
-
-    with ws.ledger.transaction(write=False) as connection:
-        row = connection.execute(select(principal).where(principal.c.name == name)).first()
-    try:
-        # an unknown user costs the same as a wrong password
-        PasswordHasher().verify(row.password if row and row.password else _NOBODY, password)
-    except (VerificationError, InvalidHashError):
-        row = None
-    if row is None or row.disabled or not row.password:
-        raise Unauthenticated("The name or the password is wrong.")
-    door = ws.acting_as(Principal("service:login", local=True), on_behalf_of=name)
-    return create_token(door, principal_name=name, everywhere=True, expires_s=expires_s, description="login")
-
-
-_NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$Ql1+D2bGvRk7zhhoVbM0Tj1d1vIS3nJk3k7u8rNDpmE"
-
-
-@operation("GET /me", allows="access.read")
-def whoami(ws: Workspace) -> PrincipalInfo:
-    """Who this call acts as, and the roles held in this project."""
-    who = ws.principal
-    roles = ["admin"] if who.local else sorted(roles_of(ws.tx.connection, who.name, ws.project))
-    return PrincipalInfo(who.name, False, roles, 0)
 
 
 # -- policies and approvals -------------------------------------------------------------------------------------
@@ -362,11 +338,18 @@ def delete_policy(ws: Workspace, *, name: str) -> Done:
 
 
 @operation("GET /approvals", allows="access.read")
-def list_approvals(ws: Workspace, *, state: str = "", limit: Limit = 100, page: str = "") -> Page[Approval]:
-    """Requests for approval, newest first; `state` pending, approved, rejected, used, void or expired."""
+def list_approvals(
+    ws: Workspace, *, state: ApprovalState | Literal[""] = "", limit: Limit = 100, page: str = ""
+) -> Page[Approval]:
+    """Requests for approval, newest first."""
     query = select(approval).where(approval.c.project == ws.project).order_by(approval.c.id.desc()).limit(limit + 1)
     if state:
-        query = query.where(approval.c.state == state)
+        open_ = approval.c.state.in_(("pending", "approved"))
+        late = approval.c.expires_us <= ws.tx.now_us
+        wanted = approval.c.state == state
+        query = query.where(
+            or_(wanted, and_(open_, late)) if state == "expired" else and_(wanted, not_(and_(open_, late)))
+        )
     if start := page_start(page, fields=str):
         query = query.where(approval.c.id < start)
     return page_of([_approval(row) for row in ws.tx.all(query)], limit, lambda one: one.id)
@@ -460,6 +443,3 @@ def _approval(row: Any) -> Approval:
         row.expires_us,
         row.decided_us,
     )
-
-
-__all__ = ["ROLES", "Approval", "Policy", "PrincipalInfo", "TokenInfo", "by_token"]

@@ -17,6 +17,9 @@ VERBS: dict[str, str] = {
     "manage": "principals, roles, tokens, policies, settings",
 }
 
+STORE = "store"
+"""The room of the permissions `store.read` and `store.write`, which the object store asks for."""
+
 _VIEW = frozenset({"read"})
 _CONTRIBUTE = _VIEW | {"write", "register", "run"}
 
@@ -41,7 +44,18 @@ def verb_of(permission: str) -> str:
 
 
 def covers(scope: str, permission: str) -> bool:
-    """Whether a token's scope (`*`, `models.*`, `*.read`, `models.promote`) covers a permission."""
-    scope_room, _, scope_verb = scope.partition(".")
+    """Whether a token's scope (`*`, `models.*`, `*.read`, `models.promote`) covers a permission.
+
+    Objects belong to no room: every scope that reads, or writes, covers reading, or writing, them.
+    """
     room, _, verb = permission.partition(".")
-    return scope == "*" or (scope_room in ("*", room) and scope_verb in ("*", verb))
+    scope_room, _, scope_verb = scope.partition(".")
+    return scope == "*" or ((scope_room in ("*", room) or room == STORE) and scope_verb in ("*", verb))
+
+
+def includes(scope: str, other: str) -> bool:
+    """Whether a scope covers all that another one does."""
+    if scope == "*" or other == "*":
+        return scope == "*"
+    (room, _, verb), (other_room, _, other_verb) = scope.partition("."), other.partition(".")
+    return room in ("*", other_room) and verb in ("*", other_verb)

@@ -15,6 +15,9 @@ BUSY_TIMEOUT_MS = 120_000
 """How long a writer waits for another process's writer before it gives up."""
 
 
+SYNCHRONOUS = "FULL"
+"""One fsync of the log per commit: a commit that returned is on disk. (Tests of other things switch it off.)"""
+
 POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 95, "pool_timeout": 60}
 """More connections than a server has threads: a call never waits for a connection behind one that waits for the lock."""
 
@@ -48,7 +51,7 @@ class Sqlite:
         def configure(connection: Any, _record: Any) -> None:
             for pragma in (
                 "journal_mode = WAL",
-                "synchronous = FULL",  # one fsync of the log per commit: a commit that returned is on disk
+                f"synchronous = {SYNCHRONOUS}",
                 "foreign_keys = ON",
                 f"busy_timeout = {BUSY_TIMEOUT_MS}",
                 "cache_size = -16384",

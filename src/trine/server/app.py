@@ -5,274 +5,150 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import re
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from trine import __version__, rooms
-from trine.access.operations import create_first_admin, login
 from trine.access.principals import authorise
-from trine.errors import Failure, InvalidInput, NotFound, TrineError
+from trine.access.signing_in import create_first_admin, login
+from trine.errors import Failure, InvalidInput, NotFound, TrineError, Unavailable
 from trine.ids import new_id
-from trine.ledger.events import Event
-from trine.operations import REGISTRY, Operation, perform
-from trine.remote import API, MSGPACK
+from trine.operations import REGISTRY, perform
+from trine.remote import API
 from trine.server import guard, openapi
+from trine.server.answers import answer, decoded, json_answer, problem
+from trine.server.arguments import arguments_of
+from trine.server.objects import Objects
+from trine.server.routing import split, tree_of
+from trine.server.stream import Stream
+from trine.settings import check_project
+from trine.storage import ObjectStore
 from trine.workspace import Workspace
 
 log = logging.getLogger("trine.server")
 
 Handler = Callable[[Request], Awaitable[Response]]
-PROJECT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}")
+_BELOW = f"{API}/".encode()
+MOST_LOGINS = 20
+"""Logins that may wait: each costs a tenth of a second and 64 MiB, two go at once, and no other call waits for them."""
 
 
 def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = ()) -> Starlette:
-    """The ASGI application of a local workspace."""
+    """The ASGI application of a local workspace. `app.state.stop` is a coroutine that lets streams go before it ends."""
     rooms.load()
-    face = _Face(ws, guard.LOCAL_HOSTS | {host.lower() for host in allow_hosts})
+    hosts = guard.hosts_of(allow_hosts)
+    api = Api(ws)
+    assert isinstance(ws.store, ObjectStore)
+    objects = Objects(ws.store, ws.spool, api.allowed)
+    stream = Stream(ws, api.allowed)
     document = msgspec.json.encode(openapi.document())
 
     async def health(_: Request) -> Response:
-        return _json({"status": "ok", "version": __version__})
+        return json_answer({"status": "ok", "version": __version__})
 
     async def describe(_: Request) -> Response:
         return Response(document, media_type="application/json")
 
-    routes = [
-        Route("/health", health),
-        Route("/openapi.json", describe),
-        Route(f"{API}/login", face.safe(face.login), methods=["POST"]),
-        Route(f"{API}/bootstrap", face.safe(face.bootstrap), methods=["POST"]),
-        Route(f"{API}/events/stream", face.safe(face.stream)),
-        Route(f"{API}/objects", face.safe(face.put_objects), methods=["POST"]),
-        Route(f"{API}/objects", face.safe(face.put_object), methods=["PUT"]),
-        Route(f"{API}/objects/has", face.safe(face.has_objects), methods=["POST"]),
-        Route(f"{API}/objects/{{hash}}", face.safe(face.get_object), methods=["GET"]),
-        *_operation_routes(face),
-    ]
-    return Starlette(
-        routes=routes,
-        lifespan=face.lifespan,
-        exception_handlers={HTTPException: face.on_http_error, Exception: face.on_error},
-    )
-
-
-def _operation_routes(face: _Face) -> list[Route]:
-    """One route per path; fixed paths come before those with parameters, so `/models/ls` is never a model's name."""
-    by_path: dict[str, dict[str, Operation]] = {}
-    for one in REGISTRY.values():
-        known = by_path.setdefault(one.path, {})
-        if one.method in known:
-            raise Failure(f"{one.name} and {known[one.method].name} have the same route {one.method} {one.path}.")
-        known[one.method] = one
-    paths = sorted(by_path, key=lambda path: [part.startswith("{") for part in path.split("/")] + [False])
-    return [
-        Route(API + path, face.safe(partial(face.operate, by_path[path])), methods=list(by_path[path]))
-        for path in paths
-    ]
-
-
-class _Face:
-    """The handlers, bound to one workspace."""
-
-    def __init__(self, ws: Workspace, hosts: frozenset[str]) -> None:
-        self.ws = ws
-        self.hosts = hosts
-        self.head = 0
-        self.moved = asyncio.Condition()
-
-    # -- errors ---------------------------------------------------------------------------------------------------
-
-    def safe(self, handler: Handler) -> Handler:
-        """Host and origin are checked before anything else; a TrineError becomes its answer."""
-
-        async def handle(request: Request) -> Response:
-            try:
-                guard.check_host(request, self.hosts)
-                return await handler(request)
-            except TrineError as error:
-                return _problem(error)
-            except ClientDisconnect:
-                return Response(status_code=400)
-
-        return handle
-
-    async def on_http_error(self, request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        if error.status_code == 404:
-            return _problem(NotFound(f"There is nothing at {request.method} {request.url.path}. See /openapi.json"))
-        body = {"error": {"code": "http", "message": error.detail, "details": {}}}
-        return Response(
-            msgspec.json.encode(body),
-            error.status_code,
-            media_type="application/json",
-            headers=dict(error.headers or {}),
-        )
-
-    async def on_error(self, request: Request, error: Exception) -> Response:
-        incident = new_id()
-        log.exception("%s %s failed, incident %s", request.method, request.url.path, incident, exc_info=error)
-        return _problem(
-            Failure(f"This is a fault of the server; it is logged as incident {incident}.", incident=incident)
-        )
-
-    # -- operations -----------------------------------------------------------------------------------------------
-
-    async def operate(self, methods: dict[str, Operation], request: Request) -> Response:
-        one = methods.get(request.method) or methods["GET"]
-        raw = await guard.read_body(request)
-        ws = await self._workspace(request)
-        values = _arguments(one, request, raw)
-        key = request.headers.get("idempotency-key", "")[:200]
-        result = await to_thread.run_sync(
-            partial(
-                perform,
-                one,
-                ws,
-                values,
-                idempotency_key=key,
-                request_id=request.headers.get("x-request-id", "")[:200],
-            )
-        )
-        if MSGPACK in request.headers.get("accept", ""):
-            return Response(msgspec.msgpack.encode(result, enc_hook=str), media_type=MSGPACK)
-        return Response(msgspec.json.encode(result, enc_hook=str), media_type="application/json")
-
-    async def _workspace(self, request: Request) -> Workspace:
-        principal = await to_thread.run_sync(guard.identify, self.ws, request)
-        return self.ws.for_project(_project(request)).acting_as(principal)
-
-    async def _allowed(self, request: Request, permission: str) -> Workspace:
-        ws = await self._workspace(request)
-
-        def check() -> None:
-            with ws.ledger.transaction(write=False) as connection:
-                authorise(connection, ws.principal, ws.project, permission)
-
-        await to_thread.run_sync(check)
-        return ws
-
-    # -- signing in -----------------------------------------------------------------------------------------------
-
-    async def login(self, request: Request) -> Response:
-        wanted = _decode(await guard.read_body(request), _Login)
-        return _json(await to_thread.run_sync(partial(login, self.ws, name=wanted.name, password=wanted.password)))
-
-    async def bootstrap(self, request: Request) -> Response:
-        wanted = _decode(await guard.read_body(request), _Bootstrap)
-        made = partial(create_first_admin, self.ws, secret=wanted.secret, name=wanted.name, password=wanted.password)
-        return _json(await to_thread.run_sync(made))
-
-    # -- objects --------------------------------------------------------------------------------------------------
-
-    async def put_objects(self, request: Request) -> Response:
-        ws = await self._allowed(request, "data.write")
-        raw = await guard.read_body(request)
-        try:
-            items = msgspec.msgpack.decode(raw, type=list[bytes])
-        except msgspec.DecodeError as error:
-            raise InvalidInput(f"POST /objects takes a MessagePack list of byte strings: {error}.") from None
-        return _json(await to_thread.run_sync(ws.store.put_many, items))
-
-    async def put_object(self, request: Request) -> Response:
-        ws = await self._allowed(request, "data.write")
-        handle, name = tempfile.mkstemp(dir=ws.spool if ws.spool.is_dir() else None)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                async for part in request.stream():
-                    await to_thread.run_sync(file.write, part)
-            return _json(await to_thread.run_sync(ws.store.put_file, Path(name)))
-        finally:
-            Path(name).unlink(missing_ok=True)
-
-    async def has_objects(self, request: Request) -> Response:
-        ws = await self._allowed(request, "data.read")
-        hashes = _decode(await guard.read_body(request), list[str])
-        return _json(sorted(await to_thread.run_sync(ws.store.has, [_hash(one) for one in hashes])))
-
-    async def get_object(self, request: Request) -> Response:
-        ws = await self._allowed(request, "data.read")
-        name = _hash(request.path_params["hash"])
-        if request.method == "HEAD":
-            size = await to_thread.run_sync(ws.store.size, name)
-            return Response(headers={"trine-size": str(size)})
-        data = await to_thread.run_sync(ws.store.get, name)
-        return Response(data, media_type="application/octet-stream", headers={"x-content-type-options": "nosniff"})
-
-    # -- events ---------------------------------------------------------------------------------------------------
+    def route(path: str, handler: Handler, *methods: str) -> Route:
+        return Route(API + path, partial(_guarded, hosts, handler), methods=list(methods))
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, _: Starlette) -> AsyncGenerator[None]:
-        watcher = asyncio.create_task(self._watch())
-        try:
-            yield
-        finally:
-            watcher.cancel()
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        watcher = asyncio.create_task(stream.watch())
+        yield
+        watcher.cancel()
 
-    async def _watch(self) -> None:
-        """One look at the head of the log for all streams together."""
-        while True:
-            try:
-                head = await to_thread.run_sync(self._read_head)
-            except TrineError as error:
-                log.warning("the event log cannot be read: %s", error)
-                head = self.head
-            if head != self.head:
-                async with self.moved:
-                    self.head = head
-                    self.moved.notify_all()
-            await to_thread.run_sync(self.ws.ledger.wait_for_change, 0.25, abandon_on_cancel=True)
+    app = Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/openapi.json", describe),
+            route("/login", api.login, "POST"),
+            route("/bootstrap", api.bootstrap, "POST"),
+            route("/events/stream", stream.follow, "GET"),
+            route("/objects", objects.put_many, "POST"),
+            route("/objects", objects.put_one, "PUT"),
+            route("/objects/has", objects.has, "POST"),
+            route("/objects/{hash}", objects.get, "GET"),
+        ],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _on_http_error, Exception: _on_error},
+    )
+    app.router.redirect_slashes = False
+    app.router.default = _Operations(api, hosts)
+    app.state.stop = stream.stop
+    return app
 
-    def _read_head(self) -> int:
-        from trine.ledger.events import checkpoint
 
-        with self.ws.ledger.transaction(write=False) as connection:
-            return checkpoint(connection).seq
+class Api:
+    """Who is asking, and what they ask of operations."""
 
-    async def stream(self, request: Request) -> Response:
-        """Server-sent events after a sequence number (`after`, or `Last-Event-ID`)."""
-        ws = await self._allowed(request, "access.read")
-        asked = request.headers.get("last-event-id") or request.query_params.get("after") or "0"
-        if not asked.isdigit():
-            raise InvalidInput(f'"{asked}" is no sequence number of an event.')
+    def __init__(self, ws: Workspace) -> None:
+        self.ws = ws
+        self.tree = tree_of(REGISTRY.values())
+        self.logins = CapacityLimiter(2)
 
-        async def events() -> AsyncIterator[bytes]:
-            after = int(asked)
-            while not await request.is_disconnected():
-                batch = await to_thread.run_sync(self._read_events, ws, after)
-                for one in batch:
-                    yield b"id: %d\nevent: %s\ndata: %s\n\n" % (
-                        one.seq,
-                        one.operation.encode(),
-                        msgspec.json.encode(one),
-                    )
-                    after = one.seq
-                if not batch:
-                    async with self.moved:
-                        try:
-                            await asyncio.wait_for(self.moved.wait(), 15)
-                        except TimeoutError:
-                            yield b": still here\n\n"
+    async def operate(self, request: Request) -> Response:
+        """Find the operation of a request, call it, answer with its result."""
+        path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+        below = path.startswith(_BELOW)
+        found = self.tree.find(split(path.removeprefix(_BELOW))) if below else None
+        if found is None:
+            raise NotFound(f"There is nothing at {request.method} {request.url.path}. See /openapi.json")
+        node, in_path = found
+        one = node.operations.get("GET" if request.method == "HEAD" else request.method)
+        if one is None:
+            raise HTTPException(405, headers={"allow": ", ".join(node.operations)})
+        body = await guard.read_body(request)
+        call = partial(
+            perform,
+            one,
+            values=arguments_of(one, request, in_path, body),
+            idempotency_key=guard.key_of(request, "idempotency-key"),
+            request_id=guard.key_of(request, "x-request-id"),
+        )
+        return answer(request, await to_thread.run_sync(lambda: call(ws=self._workspace(request))))
 
-        return StreamingResponse(events(), media_type="text/event-stream", headers={"cache-control": "no-store"})
+    def _workspace(self, request: Request) -> Workspace:
+        """The workspace as seen by whoever is asking."""
+        project = check_project(request.headers.get("trine-project", "default"))
+        return self.ws.for_project(project).acting_as(guard.identify(self.ws, request))
 
-    @staticmethod
-    def _read_events(ws: Workspace, after: int) -> list[Event]:
-        from trine.access.audit import list_events
+    async def allowed(self, request: Request, permission: str) -> Workspace:
+        """The workspace as seen by whoever is asking. Raises Refused when they may not do that."""
 
-        return list_events(ws, after=after, limit=500).items
+        def check() -> Workspace:
+            ws = self._workspace(request)
+            with ws.ledger.transaction(write=False) as connection:
+                authorise(connection, ws.principal, ws.project, permission)
+            return ws
+
+        return await to_thread.run_sync(check)
+
+    async def login(self, request: Request) -> Response:
+        """Name and password; answers with a short-lived token."""
+        wanted = decoded(await guard.read_body(request), _Login)
+        return await self._sign_in(partial(login, self.ws, name=wanted.name, password=wanted.password))
+
+    async def bootstrap(self, request: Request) -> Response:
+        """The one-time secret of a new server, with the name and password of the first admin."""
+        wanted = decoded(await guard.read_body(request), _Bootstrap)
+        made = partial(create_first_admin, self.ws, secret=wanted.secret, name=wanted.name, password=wanted.password)
+        return await self._sign_in(made)
+
+    async def _sign_in(self, call: Callable[[], Any]) -> Response:
+        if self.logins.statistics().tasks_waiting >= MOST_LOGINS:
+            raise Unavailable("Too many people sign in at once. Try again.")
+        return json_answer(await to_thread.run_sync(call, limiter=self.logins))
 
 
 class _Login(msgspec.Struct, forbid_unknown_fields=True):
@@ -286,70 +162,44 @@ class _Bootstrap(msgspec.Struct, forbid_unknown_fields=True):
     password: str = ""
 
 
-def _arguments(one: Operation, request: Request, raw: bytes) -> dict[str, Any]:
-    """A call's arguments from path, query and body. The door checks them; here text only becomes values."""
-    kinds = {field.name: field.type for field in msgspec.structs.fields(one.arguments)}
-    values: dict[str, Any] = {}
-    if one.method in ("GET", "DELETE"):
-        for name in request.query_params:
-            if name not in kinds:
-                values[name] = request.query_params[name]  # refused at the door, with the nearest name
-                continue
-            values[name] = _from_text(one, name, kinds[name], request.query_params.getlist(name))
-    elif raw:
-        packed = MSGPACK in request.headers.get("content-type", "")
-        try:
-            found = msgspec.msgpack.decode(raw) if packed else msgspec.json.decode(raw)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise InvalidInput(
-                f"The body of {one.name} is not valid {'MessagePack' if packed else 'JSON'}: {error}."
-            ) from None
-        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-            raise InvalidInput(
-                f"The body of {one.name} must be an object with its arguments, not {type(found).__name__}."
-            )
-        values = found
-    for name in one.path_parameters:
-        values[name] = _from_text(one, name, kinds[name], [request.path_params[name]])
-    return values
+class _Operations:
+    """What has no route of its own: an operation, or nothing. (Starlette's own routes are patterns, tried one by one.)"""
+
+    def __init__(self, api: Api, hosts: frozenset[str]) -> None:
+        self.handle = partial(_guarded, hosts, api.operate)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        response = await self.handle(Request(scope, receive))
+        await response(scope, receive, send)
 
 
-def _from_text(one: Operation, name: str, kind: Any, texts: list[str]) -> Any:
-    for given in (texts, texts[-1]):
-        try:
-            return msgspec.convert(given, kind, strict=False)
-        except msgspec.ValidationError as error:
-            problem = str(error)
-    raise InvalidInput(f'{one.name}: wrong value for "{name}": {problem[:1].lower()}{problem[1:]}.', argument=name)
-
-
-def _decode(raw: bytes, kind: Any) -> Any:
+async def _guarded(hosts: frozenset[str], handler: Handler, request: Request) -> Response:
+    """Host and origin are checked before anything else; a TrineError becomes its answer."""
     try:
-        return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidInput(f"The body is not what is expected here: {error}.") from None
+        guard.check_host(request, hosts)
+        return await handler(request)
+    except TrineError as error:
+        if error.status >= 500:
+            log.error("%s %s: %s", request.method, request.url.path, error.message)
+        return problem(error)
+    except ClientDisconnect:
+        return Response(status_code=400)
 
 
-def _project(request: Request) -> str:
-    name = request.headers.get("trine-project", "default")
-    if not PROJECT.fullmatch(name):
-        raise InvalidInput(f"{name!r} is no name of a project: letters, digits, '_', '.' and '-'.")
-    return name
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return problem(NotFound(f"There is nothing at {request.method} {request.url.path}. See /openapi.json"))
+    headers = dict(error.headers or {})
+    allowed = f" It takes {headers['allow']}." if "allow" in headers else ""
+    told = InvalidInput(f"{request.method} {request.url.path}: {error.detail.lower()}.{allowed}")
+    found = problem(told, error.status_code)
+    found.headers.update(headers)
+    return found
 
 
-def _hash(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", text):
-        raise InvalidInput(f"{text[:80]!r} is no object's hash: 64 hexadecimal digits.")
-    return text
-
-
-def _json(value: Any) -> Response:
-    return Response(msgspec.json.encode(value, enc_hook=str), media_type="application/json")
-
-
-def _problem(error: TrineError) -> Response:
-    body = {"error": {"code": error.code, "message": error.message, "details": error.details}}
-    headers = {"www-authenticate": "Bearer"} if error.status == 401 else {}
-    return Response(
-        msgspec.json.encode(body, enc_hook=str), error.status, media_type="application/json", headers=headers
-    )
+async def _on_error(request: Request, error: Exception) -> Response:
+    incident = new_id()
+    log.error("%s %s failed, incident %s", request.method, request.url.path, incident, exc_info=error)
+    return problem(Failure(f"This is a fault of the server; it is logged as incident {incident}.", incident=incident))

@@ -9,6 +9,9 @@ import msgspec
 from trine import __version__
 from trine.operations import REGISTRY, Operation
 
+PROJECT = r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}$"
+KEY = "^[!-~]{0,200}$"
+
 ERRORS = {
     "401": "no or bad credentials",
     "403": "not allowed, or held for approval",
@@ -16,6 +19,7 @@ ERRORS = {
     "409": "the state has moved, or exists already",
     "413": "too large",
     "422": "a value is wrong",
+    "500": "what is stored is damaged, or a fault of the server",
     "503": "a part that is needed is away",
     "507": "the disk is full",
 }
@@ -60,9 +64,7 @@ def document() -> dict[str, Any]:
         (one.name, field.name): field.type for one in operations for field in msgspec.structs.fields(one.arguments)
     }
     kinds = [*(one.result for one in operations), *bodies.values(), *parameters.values(), ErrorAnswer]
-    schemas, components = msgspec.json.schema_components(
-        kinds, ref_template="#/components/schemas/{name}"
-    )
+    schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     results = {one.name: schema for one, schema in zip(operations, schemas, strict=False)}
     rest = iter(list(schemas)[len(operations) :])
     body_schemas = dict(zip(bodies, rest, strict=False))
@@ -91,28 +93,16 @@ def document() -> dict[str, Any]:
 
 def _describe(one: Operation, result: Any, body: Any, parameter_schemas: dict[tuple[str, str], Any]) -> dict[str, Any]:
     room = one.name.partition(".")[0]
-    parameters: list[dict[str, Any]] = [
-        {
-            "name": "trine-project",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]+$"},
-        }
-    ]
+    parameters = [_header("trine-project", PROJECT)]
+    if one.changes:
+        parameters.append(_header("idempotency-key", KEY))
     for field in msgspec.structs.fields(one.arguments):
         in_path = field.name in one.path_parameters
         if in_path or one.method in ("GET", "DELETE"):
+            place = "path" if in_path else "query"
             schema = parameter_schemas[one.name, field.name]
-            if in_path and schema.get("type") == "string":
-                schema = {"minLength": 1, **schema}
-            parameters.append(
-                {
-                    "name": field.name,
-                    "in": "path" if in_path else "query",
-                    "required": in_path or field.required,
-                    "schema": schema,
-                }
-            )
+            required = in_path or field.required
+            parameters.append({"name": field.name, "in": place, "required": required, "schema": schema})
     described: dict[str, Any] = {
         "operationId": one.name,
         "summary": one.summary,
@@ -121,27 +111,21 @@ def _describe(one: Operation, result: Any, body: Any, parameter_schemas: dict[tu
         "parameters": parameters,
         "responses": {
             "200": {"description": "done", "content": {"application/json": {"schema": result}}},
-            **{
-                status: {
-                    "description": text,
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}},
-                }
-                for status, text in ERRORS.items()
-            },
+            **{status: _error(text) for status, text in ERRORS.items()},
         },
     }
-    if one.changes:
-        parameters.append(
-            {
-                "name": "idempotency-key",
-                "in": "header",
-                "required": False,
-                "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]+$", "maxLength": 200},
-            }
-        )
     if body is not None:
         required = any(
             field.required and field.name not in one.path_parameters for field in msgspec.structs.fields(one.arguments)
         )
         described["requestBody"] = {"required": required, "content": {"application/json": {"schema": body}}}
     return described
+
+
+def _header(name: str, pattern: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "schema": {"type": "string", "pattern": pattern}}
+
+
+def _error(text: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/ErrorAnswer"}
+    return {"description": text, "content": {"application/json": {"schema": schema}}}

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+import signal
 import sys
+from types import FrameType
 
 import uvicorn
+from starlette.applications import Starlette
 
-from trine.access.operations import bootstrap_secret
+from trine.access.signing_in import bootstrap_secret
 from trine.server.app import create_app
 from trine.server.listening import listen, url_of
 from trine.workspace import connect
@@ -18,22 +24,42 @@ def run(
     """Serve a workspace until stopped. Prints one line with the address when it listens.
 
     On a workspace without principals a one-time secret is printed: whoever reads this terminal makes the first admin.
+    On SIGTERM or Ctrl-C calls in flight are answered, streams are let go, and the process ends.
     """
-    ws = connect(location, store=store)
-    config = uvicorn.Config(
-        create_app(ws, allow_hosts=(host, *allow_hosts)),
-        log_level="warning",
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
-    with listen(host, port) as listener:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    with listen(host, port) as listener, connect(location, store=store) as ws:
         url = url_of(listener, host)
+        app = create_app(ws, allow_hosts=(host, *allow_hosts))
         if secret := bootstrap_secret(ws):
             print(
                 f"No users yet. Make the first admin:\n  trine login {url} --name user:YOU --secret {secret}",
                 flush=True,
             )
         print(f"listening on {url} (workspace {ws.location})", flush=True)
-        uvicorn.Server(config).run(sockets=[listener])
+        config = uvicorn.Config(app, log_level="warning", ws="none", server_header=False, timeout_graceful_shutdown=10)
+        signal.signal(
+            signal.SIGTERM, _leave
+        )  # while uvicorn runs it has its own, and raises this one when it has drained
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):
+            _Server(config, app).run(sockets=[listener])
     print("stopped", file=sys.stderr)
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
+
+
+class _Server(uvicorn.Server):
+    """Lets streams go as soon as it is told to leave: they would keep it from draining."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def serve(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)  # type: ignore[arg-type]
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._app.state.stop()))
