@@ -31,14 +31,13 @@ def test_a_version_leads_back_to_its_source_data_code_and_features() -> None:
     )
     assert found == Origin(
         sources=["dataset:flights@9"],
-        code="c0ffee",
-        is_dirty=True,
+        code="code:c0ffee+d1",
         runs=["run:a"],
         steps=["step_run:p/train", "step_run:p/prepare"],
         pipeline_runs=["pipeline_run:p"],
         features=["service:known@1", "view:sky@2"],
     )
-    assert found.code_node == "code:c0ffee"
+    assert (found.commit, found.is_dirty) == ("c0ffee", True)
 
 
 def test_a_version_made_in_a_step_without_a_run_has_the_code_of_its_pipeline() -> None:
@@ -48,9 +47,9 @@ def test_a_version_made_in_a_step_without_a_run_has_the_code_of_its_pipeline() -
         ("pipeline_run:p", "triggered", "step_run:p/train"),
         ("pipeline_run:p", "used", "code:abc"),
     )
-    assert (found.code, found.is_dirty, found.runs) == ("abc", False, [])
+    assert (found.commit, found.is_dirty, found.runs) == ("abc", False, [])
 
 
 def test_a_node_without_causes_has_an_empty_origin() -> None:
     assert of("model:m@1") == Origin()
-    assert of("model:m@1").code_node == ""
+    assert of("model:m@1").commit == ""

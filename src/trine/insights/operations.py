@@ -55,7 +55,7 @@ def _with_origin(ws: Workspace, one: Promotion) -> Promotion:
     found = find_origin(ws.tx.connection, ws.project, f"model:{one.model}@{one.version}")
     times = [_committed_us(ws, source) for source in found.sources]
     newest = max((time for time in times if time is not None), default=None)
-    return msgspec.structs.replace(one, data_us=newest, code=found.code, is_dirty=found.is_dirty)
+    return msgspec.structs.replace(one, data_us=newest, code=found.commit, is_dirty=found.is_dirty)
 
 
 def _committed_us(ws: Workspace, node: str) -> int | None:

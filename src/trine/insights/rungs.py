@@ -43,7 +43,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         """The highest phase of which nothing is missing, and nothing below."""
         reached: Phase = "start"
         for phase in PHASES:
-            if not all(one.reached for one in self.rungs if one.phase == phase):
+            asked = [one.reached for one in self.rungs if one.phase == phase]
+            if not asked or not all(asked):
                 break
             reached = phase
         return reached

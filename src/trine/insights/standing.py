@@ -73,7 +73,8 @@ def _monitors(ws: Workspace, model: str, endpoints: list[EndpointInfo]) -> list[
 def _registry(on: Survey) -> Rung:
     if on.version is None:
         return missing("foundation", "registry", f'trine.models.register(model, "{on.model.name}", inputs=rows)')
-    return reached("foundation", "registry", f"{on.model.versions} versions", on.version.node)
+    count = f"{on.model.versions} version{'s' if on.model.versions > 1 else ''}"
+    return reached("foundation", "registry", count, on.version.node)
 
 
 def _runs(on: Survey) -> Rung:
@@ -95,7 +96,7 @@ def _code(on: Survey) -> Rung:
             "foundation", "code version", "git init && git add . && git commit -m 'Train'  # then train again"
         )
     dirty = ", with changes that are in no commit" if on.origin.is_dirty else ""
-    return reached("foundation", "code version", f"commit {on.origin.code[:12]}{dirty}", on.origin.code_node)
+    return reached("foundation", "code version", f"commit {on.origin.commit[:12]}{dirty}", on.origin.code)
 
 
 def _alias(on: Survey) -> Rung:
@@ -124,7 +125,8 @@ def _triggers(on: Survey) -> Rung:
     if not on.loops:
         return missing("automation", "triggers", "trine loop run FILE.py:NAME")
     one = on.loops[0]
-    return reached("automation", "triggers", f"loop {one.name} has {len(one.definition.triggers)}", one.node)
+    kinds = sorted({type(each).__name__ for each in one.definition.triggers})
+    return reached("automation", "triggers", f"loop {one.name}: {', '.join(kinds)}", one.node)
 
 
 def _endpoint(on: Survey) -> Rung:
@@ -140,17 +142,16 @@ def _monitor(on: Survey) -> Rung:
             return reached("monitoring", "monitor", f"{one.name} said {verdict.outcome}", f"verdict:{verdict.id}")
     if on.monitors:
         return missing("monitoring", "monitor", f"trine monitor check {on.monitors[0].name}")
-    subject, reference = f"endpoint:{on.endpoint}", f"model:{on.model.name}@{ALIAS}"
-    return missing(
-        "monitoring", "monitor", f"trine monitor create {on.endpoint} --subject {subject} --reference {reference}"
-    )
+    reference = f"model:{on.model.name}@{ALIAS}"
+    line = f"trine monitor create {on.endpoint} endpoint:{on.endpoint} --against {reference}"
+    return missing("monitoring", "monitor", line)
 
 
 def _labels(on: Survey) -> Rung:
     for one in on.endpoints:
         if serving.list_label_parts(on.ws, endpoint=one.name, limit=1).items:
             return reached("monitoring", "labels", f"the truth of {one.name}'s predictions arrives", one.node)
-    return missing("monitoring", "labels", f"trine labels add {on.endpoint} LABELS.csv")
+    return missing("monitoring", "labels", f"trine labels add LABELS.csv --endpoint {on.endpoint}")
 
 
 def _wired(on: Survey) -> Rung:
@@ -176,7 +177,7 @@ def _features(on: Survey) -> Rung:
 def _canary(on: Survey) -> Rung:
     for one in on.endpoints:
         for rollout in every(serving.list_rollouts, on.ws, endpoint=one.name):
-            if len(rollout.moves) > 1:
+            if rollout.state == "promoted" and len(rollout.moves) > 1:
                 return reached("optimisation", "canary", f"{rollout.model} came by steps", rollout.node)
     return missing("optimisation", "canary", f"trine rollout start {on.endpoint} {on.model.name}@VERSION")
 
@@ -187,7 +188,7 @@ def _compared(on: Survey) -> Rung:
             if route.shadows or (len(route.live) > 1 and not route.rollout):
                 told = f"route {route.number} had {len(route.variants)} variants"
                 return reached("optimisation", "comparison on traffic", told, route.node)
-    line = f"trine endpoints deploy {on.endpoint} {on.model.name}@VERSION --shadow"
+    line = f"trine endpoints deploy {on.endpoint} {on.model.name}@{ALIAS} --shadow {on.model.name}@VERSION"
     return missing("optimisation", "comparison on traffic", line)
 
 

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import msgspec
+from sqlalchemy.engine import Connection
 
-from trine.ledger.lineage import Edge, Lineage
+from trine.errors import NotFound
+from trine.ledger.lineage import Edge, Lineage, walk
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node was made from, each list with the nearest first. `sources` are the dataset commits that no run or step
-    made; `code` is the git commit of its maker (or of the nearest), `is_dirty` whether with changes that are in no commit."""
+    """What a node was made from, as nodes, the nearest first. `sources` are the dataset commits that no run or step made;
+    `code` is the state of the code of its maker, or the nearest."""
 
     sources: list[str] = []
     code: str = ""
-    is_dirty: bool = False
     runs: list[str] = []
     steps: list[str] = []
     pipeline_runs: list[str] = []
     features: list[str] = []
 
     @property
-    def code_node(self) -> str:
-        return f"code:{self.code}" if self.code else ""
+    def commit(self) -> str:
+        """The git commit of the code."""
+        return self.code.removeprefix("code:").partition("+")[0]
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether the code had changes that are in no commit."""
+        return "+" in self.code
+
+
+def find_origin(connection: Connection, project: str, node: str) -> Origin:
+    """The origin of a node; an empty one when the graph does not know it."""
+    try:
+        return origin_of(walk(connection, project, node, direction="up"))
+    except NotFound:
+        return Origin()
 
 
 def origin_of(lineage: Lineage) -> Origin:
@@ -33,11 +48,9 @@ def origin_of(lineage: Lineage) -> Origin:
         found.setdefault(name.partition(":")[0], []).append(name)
     makers = {one.source for one in produced if one.target == lineage.start}
     codes = [one.target for one in lineage.edges if one.source in makers and one.target.startswith("code:")]
-    code, _, dirty = next(iter([*codes, *found.get("code", [])]), "").removeprefix("code:").partition("+")
     return Origin(
         sources=[name for name in found.get("dataset", []) if name not in made],
-        code=code,
-        is_dirty=bool(dirty),
+        code=next(iter([*codes, *found.get("code", [])]), ""),
         runs=found.get("run", []),
         steps=found.get("step_run", []),
         pipeline_runs=found.get("pipeline_run", []),
