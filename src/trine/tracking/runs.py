@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -31,16 +31,10 @@ Title = Annotated[
 RunId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$", description="32 hex digits")]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
-Value = Annotated[
-    float,
-    msgspec.Meta(
-        extra_json_schema={
-            "type": ["number", "null"],
-            "description": "null is NaN or an infinity, which JSON cannot say; MessagePack carries them",
-        }
-    ),
-]
-"""A metric's value: any float, NaN and the infinities included."""
+if TYPE_CHECKING:
+    Value = float
+else:  # JSON cannot say NaN or infinity, so its schema has to allow null; MessagePack and Python carry the float
+    Value = Annotated[float | None, msgspec.Meta(description="null is NaN or an infinity")]
 
 
 class MetricSummary(msgspec.Struct, frozen=True, kw_only=True):
