@@ -61,16 +61,29 @@ def compare(
     metric.check(new)
     metric.check(old)
     judged = _judge(metric, gate, new, old, frame, (model.version.ref, other))
-    notes = tuple(
-        f"{one.ref} was trained on {holdout}, these very rows: its value here flatters it."
-        for one in {version.ref: version for version in seen}.values()
-        if holdout and one.data == f"dataset:{holdout}"
+    report = _distrust(
+        msgspec.structs.replace(judged, holdout=holdout, label=label, unlabelled=unlabelled),
+        {one.ref for one in seen if holdout and one.data == f"dataset:{holdout}"},
     )
-    report = msgspec.structs.replace(judged, holdout=holdout, label=label, unlabelled=unlabelled, notes=notes)
     if not record:
         return report
     body = ws.store.put(msgspec.json.encode(report))
     return door.record_gate(ws, body=body, producer=active_producer())
+
+
+def _distrust(report: GateReport, trained_here: set[str]) -> GateReport:
+    """The report with a note for each model that was trained on the holdout itself: such a candidate cannot pass."""
+    notes = tuple(
+        f"{ref} was trained on {report.holdout}, these very rows, which flatters it." for ref in sorted(trained_here)
+    )
+    report = msgspec.structs.replace(report, notes=notes)
+    if report.candidate not in trained_here or not report.passed:
+        return report
+    reason = (
+        f"{report.candidate} was trained on {report.holdout}, so doing well there shows nothing. "
+        "Judge it on rows that it has not seen (or register it with data=, when it was trained on other rows)."
+    )
+    return msgspec.structs.replace(report, outcome="inconclusive", reason=reason)
 
 
 def rows_of(rows: Any, ws: Workspace) -> tuple[str, Any]:

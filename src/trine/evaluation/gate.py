@@ -66,7 +66,7 @@ class GateReport(msgspec.Struct, frozen=True):
 
     `low` and `high` bound it, each with the gate's confidence; `p` is the chance of such a difference were the truth not above the
     margin. `baseline` empty: compared with the best constant answer. `holdout` empty: rows that are no dataset commit. `notes` say
-    what weakens the finding, such as a model that was trained on these very rows.
+    what weakens the finding. A candidate that was trained on the holdout itself never passes.
     """
 
     candidate: str

@@ -30,7 +30,7 @@ def labelled(rows: Any, label: str) -> tuple[pl.DataFrame, int]:
 def score(
     model: LoadedModel, rows: pl.DataFrame, label: str, *, as_classes: bool, classes: tuple[Any, ...] = ()
 ) -> Scored:
-    """A model's answers to labelled rows. `classes` fixes their order; `as_classes` reads a model's numbers as classes.
+    """A model's answers to labelled rows. `classes` fixes their order; `as_classes` reads whole numbers as classes.
 
     Raises InvalidInput for rows the model does not take, a label that is none of its classes, and answers that are NaN.
     """
@@ -46,7 +46,8 @@ def score(
         raise InvalidInput(f'{model.version.ref} answers {", ".join(answers.columns)}, and no column "prediction".')
     _refuse_nan(model, answers)
     predicted = answers["prediction"]
-    if not (model.classes or as_classes) and predicted.dtype.is_numeric():
+    counts = predicted.dtype.is_integer() and as_classes
+    if not model.classes and predicted.dtype.is_numeric() and not counts:
         truth = rows[label]
         if not truth.dtype.is_numeric():
             raise InvalidInput(f'Label "{label}" is {truth.dtype}, {model.version.ref} answers numbers.', column=label)
