@@ -27,7 +27,7 @@ from trine.serving import Client, operations
 from trine.serving.app import Application
 from trine.workspace import Workspace, connect, using
 
-from .conftest import ROWS, Constant, register_delays, running, train, until
+from .conftest import ROWS, register_delays, running, train, until
 
 BODY = {"inputs": {"x": [1.0], "n": [1]}}
 
@@ -52,14 +52,13 @@ def address(line: str) -> str:
 
 def test_it_says_where_it_listens_and_drains_when_told_to_stop(folder: Path) -> None:
     with connect(folder) as ws, using(ws):
-        models.register(Constant(1), "slow", inputs=ROWS, allow_pickle=True)
         register_delays(ws)
         serving.create_endpoint("delays", model="delays@1")
         with process(folder, "delays") as (started, line):
             assert re.fullmatch(r"listening on http://127\.0\.0\.1:\d+ \(delays: route 1, delays@1\)\n", line)
             url = address(line)
             done: list[Any] = []
-            many = pl.DataFrame({"x": [1.0] * 50_000, "n": [1] * 50_000})
+            many = pl.DataFrame({"x": [1.0] * 20_000, "n": [1] * 20_000})
 
             def ask() -> None:
                 with Client(url) as client:
@@ -73,8 +72,8 @@ def test_it_says_where_it_listens_and_drains_when_told_to_stop(folder: Path) -> 
             started.send_signal(signal.SIGTERM)
             assert started.wait(30) == 0
             assert started.stderr.read().endswith("stopped\n")
-        assert done == [50_000]
-        assert serving.predictions("delays").height == 50_000
+        assert done == [20_000]
+        assert serving.predictions("delays").height == 20_000
         assert not list(ws.spool.rglob("*.seg"))
 
 

@@ -13,7 +13,7 @@ from trine.access import audit, graph
 from trine.errors import Conflict, InvalidInput, NotFound, TrineError
 from trine.ids import now_us
 from trine.serving import Canary, Client, Rollout, Variant, operations
-from trine.serving.log import Entry, PredictionLog, Schema, new_ids
+from trine.serving.log import Entry, PredictionLog, Schema
 from trine.workspace import Workspace
 
 from .conftest import ROWS, Constant, until
@@ -35,7 +35,7 @@ class Traffic:
     def answer(self, one: Rollout, canary: int, baseline: int, *, failing: int = 0, slow: int = 1) -> None:
         for variant, model, count in ((one.variant, one.model, canary), ("main", "delays@1", baseline)):
             for number in range(count):
-                ids = new_ids(1, now_us())
+                ids = self.log.ids.take(1, now_us())
                 bad = variant == one.variant and number < failing
                 took = 1000 * (slow if variant == one.variant else 1) + number
                 entry = Entry(

@@ -54,32 +54,33 @@ def run(
     answered, the prediction log is closed and shipped, and the process ends."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     application = Application(ws, names, durability=durability, log_age_s=log_age_s, allow_pickle=allow_pickle)
-    signal.signal(signal.SIGTERM, _leave)  # while uvicorn runs it has its own, and raises this one when it has drained
+    tokens = token_required or not is_loopback(host)
+    config = uvicorn.Config(
+        Guarded(application, ws, tokens=tokens, allow_hosts=(host, *allow_hosts)),
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=30,
+    )
+    server = uvicorn.Server(config)
+
+    def leave(*_: object) -> None:
+        server.should_exit = True
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, leave)  # before uvicorn has its own, and after: it raises again what it got
     with listen(host, port) as listener:
         application.start()
-        tokens = token_required or not is_loopback(host)
-        guarded = Guarded(application, ws, tokens=tokens, allow_hosts=(host, *allow_hosts))
-        config = uvicorn.Config(
-            guarded,
-            log_level="warning",
-            access_log=False,
-            ws="none",
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=30,
-        )
         told = ", ".join(f"{name}: {application.describe(name)}" for name in application.names)
         locked = " · tokens required" if tokens else ""
         print(f"listening on {url_of(listener, host)} ({told}){locked}", flush=True)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
         finally:
             application.close()
-            print("stopped", file=sys.stderr)
-
-
-def _leave(*_: object) -> None:
-    raise SystemExit(0)
+    print("stopped", file=sys.stderr)
 
 
 def is_loopback(host: str) -> bool:

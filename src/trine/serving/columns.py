@@ -207,25 +207,43 @@ def series_of(name: str, dtype: str, values: Values) -> pl.Series:
     return pl.Series(name, values, dtype=polars_type(dtype), strict=False)
 
 
+_EXACT_KINDS: dict[str, type] = {"float64": float, "boolean": bool, "string": str} | dict.fromkeys(INTEGER_LIMITS, int)
+"""The one Python type whose values need no look of their own (but integers their range)."""
+
+
 class Columns:
     """All input columns of one signature."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self.all = tuple(Column(field) for field in fields)
         self.names = tuple(one.name for one in self.all)
+        self.known = frozenset(self.names)
+        self.required = frozenset(one.name for one in self.all if one.required)
+        self._kinds = [_EXACT_KINDS.get(one.dtype) for one in self.all]
+        self._ranges = [
+            (at, *INTEGER_LIMITS[one.dtype]) for at, one in enumerate(self.all) if one.dtype in INTEGER_LIMITS
+        ]
 
     def check(self, given: Mapping[str, Values], count: int, rows: Sequence[int] | None = None) -> list[Values]:
         """The checked values of each column in order; an optional column that was not given is null."""
-        checked: list[Values] = []
-        for column in self.all:
-            values = given.get(column.name)
-            if values is None:
-                if column.required:
-                    raise InvalidInput(f'Column "{column.name}" ({column.dtype}) is missing.', column=column.name)
-                checked.append([None] * count)
-            else:
-                checked.append(column.check(values, rows))
-        return checked
+        if count == 1 and self.known <= given.keys() and self._is_plain(found := [given[name] for name in self.names]):
+            return found
+        self.check_given(given)
+        return [
+            [None] * count if (values := given.get(one.name)) is None else one.check(values, rows) for one in self.all
+        ]
+
+    def check_given(self, given: Mapping[str, Values]) -> None:
+        """Raise InvalidInput for a required column that is missing."""
+        if not self.required <= given.keys():
+            missing = next(one for one in self.all if one.required and one.name not in given)
+            raise InvalidInput(f'Column "{missing.name}" ({missing.dtype}) is missing.', column=missing.name)
+
+    def _is_plain(self, columns: list[Values]) -> bool:
+        """Whether one row is of just the expected types: all of it seen at once, not column by column."""
+        return [type(values[0]) for values in columns] == self._kinds and all(
+            low <= columns[at][0] <= high for at, low, high in self._ranges
+        )
 
     def for_model(self, values: Sequence[Values]) -> dict[str, Values]:
         """Checked values by name as a model takes them: dates and times as such."""

@@ -16,7 +16,7 @@ from trine.errors import Conflict, NotFound, TrineError, Unavailable
 from trine.models.signature import Field
 from trine.serving import operations
 from trine.serving.columns import Columns
-from trine.serving.routing import Route, Variant
+from trine.serving.routing import Route, Variant, headers_of
 from trine.serving.runner import Runner
 from trine.workspace import Workspace
 
@@ -41,6 +41,7 @@ class Served:
         self.key = key
         self.live = route.live
         self.only: Variant | None = self.live[0] if len(self.live) == 1 else None
+        self.headers = headers_of(route, self.live)
         self.columns = Columns(_merged(runners[one.name] for one in self._by_weight()))
 
     def _by_weight(self) -> list[Variant]:

@@ -13,9 +13,9 @@ from trine.errors import InvalidInput, TrineError, Unavailable
 from trine.ids import now_us
 from trine.serving.columns import Values
 from trine.serving.live import Live, Served
-from trine.serving.log import Entry, PredictionLog, Schema, new_ids
+from trine.serving.log import Entry, PredictionLog, Schema
 from trine.serving.requests import Asked
-from trine.serving.routing import Variant, choose, shadowed
+from trine.serving.routing import Variant, choose, headers_of, shadowed
 from trine.serving.runner import Answers, ModelFault, Runner
 
 log = logging.getLogger("trine.serving")
@@ -113,14 +113,14 @@ class Predictor:
             asked.keys = [request.key] * asked.count
         if not asked.count:
             return asked, [], []
-        ids = new_ids(asked.count, arrived)
+        ids = self.log.ids.take(asked.count, arrived)
         pinned = served.variant_of_version(request.version) if request.version else served.only
         if pinned is not None:
             runner = served.runners[pinned.name]
+            served.columns.check_given(asked.columns)
             values = runner.columns.check(asked.columns, asked.count)
-            self._check_required(served, asked)
             return asked, [Group(pinned, runner, None, values, asked.count)], ids
-        self._check_required(served, asked)
+        served.columns.check_given(asked.columns)
         by_variant: dict[str, list[int]] = {}
         keys = asked.keys or ids
         for row in range(asked.count):
@@ -132,12 +132,6 @@ class Predictor:
                 mine = {name: [values[row] for row in rows] for name, values in asked.columns.items()}
                 groups.append(Group(variant, runner, rows, runner.columns.check(mine, len(rows), rows), len(rows)))
         return asked, groups, ids
-
-    def _check_required(self, served: Served, asked: Asked) -> None:
-        """A column that any variant requires is required of every caller, so that nobody's luck depends on a key."""
-        for column in served.columns.all:
-            if column.required and column.name not in asked.columns:
-                raise InvalidInput(f'Column "{column.name}" ({column.dtype}) is missing.', column=column.name)
 
     async def _run(self, groups: list[Group], began: int) -> list[tuple[Answers | Exception, int]]:
         """The answers of each group and when they were there, in microseconds since the request began."""
@@ -181,7 +175,7 @@ class Predictor:
             self._append(served, group.runner.schema if failed else outcome.schema, entry)
 
     def _log_rejected(self, served: Served, arrived: int, began: int, error: InvalidInput) -> None:
-        ids = new_ids(1, arrived)
+        ids = self.log.ids.take(1, arrived)
         took = (time.perf_counter_ns() - began) // 1000
         entry = Entry(
             0, ids[0], ids, arrived, served.route.number, "", False, "rejected", took, error=error.message[:500]
@@ -196,7 +190,7 @@ class Predictor:
 
     def _empty(self, served: Served) -> Done:
         outputs = {field.name: str(field.dtype) for field in served.main.signature.outputs}
-        return Done([], list(outputs), outputs, {name: [] for name in outputs}, [], [], _route_header(served), None)
+        return Done([], list(outputs), outputs, {name: [] for name in outputs}, [], [], served.headers[:1], None)
 
     def _gather(
         self, served: Served, asked: Asked, groups: list[Group], ids: list[str], arrived: int, answers: list[Any]
@@ -257,7 +251,7 @@ class Predictor:
         outcome: Answers | BaseException,
     ) -> None:
         answered = isinstance(outcome, Answers)
-        own = new_ids(asked.count, arrived)
+        own = self.log.ids.take(asked.count, arrived)
         entry = Entry(
             schema=0,
             request=own[0],
@@ -292,17 +286,11 @@ def _pick(values: list[Any], rows: Sequence[int] | None) -> list[Any]:
     return values if rows is None else [values[row] for row in rows]
 
 
-def _route_header(served: Served) -> list[tuple[bytes, bytes]]:
-    return [(b"x-trine-route", str(served.route.number).encode())]
-
-
 def _headers(served: Served, ids: list[str], groups: Sequence[Group]) -> list[tuple[bytes, bytes]]:
-    headers = [
-        *_route_header(served),
-        (b"x-trine-prediction-id", ids[0].encode()),
-        (b"x-trine-model-version", ",".join(group.variant.model for group in groups).encode()),
-        (b"x-trine-variant", ",".join(group.variant.name for group in groups).encode()),
-    ]
+    told = served.headers
+    if len(groups) != 1 or served.only is None:
+        told = headers_of(served.route, [group.variant for group in groups])
+    headers = [*told, (b"x-trine-prediction-id", ids[0].encode())]
     if 1 < len(ids) <= LISTED_IDS:
         headers.append((b"x-trine-prediction-ids", ",".join(ids).encode()))
     return headers

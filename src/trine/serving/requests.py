@@ -99,7 +99,7 @@ def read_invocation(body: bytes, content_type: str, known: Columns, key: str) ->
     keys = [str(one) for one in asked.keys] if asked.keys is not None else None
     if asked.dataframe_split is not None:
         split = asked.dataframe_split
-        names = [str(one) for one in split.columns] if split.columns is not None else list(known.names)
+        names = list(map(str, split.columns)) if split.columns is not None else list(known.names)
         return _with_keys(_by_position(split.data, names, known, key), keys, key)
     if asked.dataframe_records is not None:
         return _with_keys(_by_name(asked.dataframe_records, known, key), keys, key)
@@ -174,12 +174,15 @@ def _read_csv(body: bytes, known: Columns, key: str) -> Asked:
 
 
 def _check_names(names: list[str], known: Columns, key: str, row: int | None = None) -> None:
+    given = set(names)
+    if len(given) == len(names) and given <= known.known:
+        return
     where = f"Row {row}: " if row is not None else ""
-    if len(set(names)) < len(names):
+    if len(given) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidInput(f'{where}Column "{twice}" is there twice.', column=twice)
     for name in names:
-        if name not in known.names and name != key:
+        if name not in known.known and name != key:
             near = nearest(name, known.names)
             raise InvalidInput(f'{where}Column "{name}" is none of the endpoint\'s.{near}', column=name)
 
@@ -298,7 +301,9 @@ def _typed(tensor: _Tensor, column: Column, values: Values) -> Values:
     dtype = DATATYPES.get(tensor.datatype)
     if dtype is None:
         listed = ", ".join(DATATYPES)
-        raise InvalidInput(f'Tensor "{tensor.name}" has the datatype {tensor.datatype[:20]!r}, which is none of {listed}.')
+        raise InvalidInput(
+            f'Tensor "{tensor.name}" has the datatype {tensor.datatype[:20]!r}, which is none of {listed}.'
+        )
     if not _fits(dtype, column.dtype):
         raise InvalidInput(
             f'Tensor "{tensor.name}" is {tensor.datatype}; column "{column.name}" takes {datatype_of(column.dtype)} '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -116,3 +117,12 @@ def choose(route: Route, key: str) -> Variant:
 def shadowed(route: Route, key: str) -> list[Variant]:
     """The shadows that get a copy of the request with this key."""
     return [one for one in route.shadows if one.weight >= 100 or place(route.salt, one.name, key) * 100 < one.weight]
+
+
+def headers_of(route: Route, variants: Sequence[Variant]) -> list[tuple[bytes, bytes]]:
+    """The headers that tell a caller who answered; the first is the route."""
+    return [
+        (b"x-trine-route", str(route.number).encode()),
+        (b"x-trine-model-version", ",".join(one.model for one in variants).encode()),
+        (b"x-trine-variant", ",".join(one.name for one in variants).encode()),
+    ]
