@@ -28,6 +28,9 @@ from trine.pipelines.places import is_local, is_local_file, module_name
 from trine.pipelines.steps import Step
 from trine.pipelines.values import Encoder
 
+_HARMLESS = ("logging", "contextvars", "_contextvars", "_thread", "threading", "typing")
+"""Modules of things that functions name and whose state does not decide results: loggers, locks, type variables."""
+
 
 class Code:
     """The parts that a function's code consists of: a digest for each, by name; and what has no content, which forbids caching."""
@@ -91,8 +94,16 @@ class Code:
             self._thing(f"{label} arguments", [partial.args, partial.keywords])
         elif isinstance(inner := getattr(thing, "__wrapped__", None), types.FunctionType):
             self._thing(label, inner)
-        elif isinstance(thing, (types.ModuleType, types.BuiltinFunctionType, types.MethodType)) or _is_harmless(thing):
-            self.parts[label] = getattr(thing, "__name__", "") or repr(thing)
+        elif isinstance(thing, (types.MethodType, types.BuiltinFunctionType)):
+            self.parts[label] = thing.__qualname__
+            if not isinstance(thing.__self__, types.ModuleType):
+                self._thing(f"{label} of", thing.__self__)
+        elif isinstance(thing, types.ModuleType):
+            self.parts[label] = thing.__name__
+        elif isinstance(thing, re.Pattern):
+            self.parts[label] = repr(cast(Any, thing))
+        elif type(thing).__module__ in _HARMLESS:
+            self.parts[label] = type(thing).__qualname__
         else:
             self._content(label, thing)
 
@@ -132,13 +143,6 @@ class Code:
 
 def _is_slot(member: Any) -> bool:
     return isinstance(member, (types.MemberDescriptorType, types.GetSetDescriptorType))
-
-
-def _is_harmless(thing: Any) -> bool:
-    """Things that functions name and whose state does not decide results."""
-    return type(thing).__module__ in ("logging", "contextvars", "_thread", "threading", "typing") or isinstance(
-        thing, re.Pattern
-    )
 
 
 def _named(function: types.FunctionType) -> Iterator[tuple[str, Any]]:

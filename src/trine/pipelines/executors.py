@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from trine.errors import InvalidInput, nearest
 from trine.pipelines.calls import Outcome, StepCall, Stopped
+from trine.pipelines.steps import Step
 
 Done = Callable[[Outcome], None]
 
@@ -33,6 +34,10 @@ class Executor(Protocol):
 
     name: str
 
+    def check(self, step: Step[..., Any]) -> None:
+        """Raise InvalidInput for a step that cannot run here; asked before a run begins."""
+        ...
+
     def start(self, call: StepCall, done: Done) -> Attempt: ...
 
     def close(self) -> None:
@@ -48,6 +53,9 @@ class ThreadExecutor:
     """
 
     name = "thread"
+
+    def check(self, step: Step[..., Any]) -> None:
+        pass
 
     def start(self, call: StepCall, done: Done) -> Attempt:
         return _Thread(call, done)

@@ -115,7 +115,7 @@ def claim_pipeline_run(
         raise Conflict(f"Pipeline run {id} has succeeded; there is nothing to resume. Start a new one.")
     if row.state == "running" and row.lease_until_us > tx.now_us and not gone:
         raise Conflict(
-            f"Pipeline run {id} is being run by {row.owner}. If that process is dead, its claim ends in "
+            f"Pipeline run {id} is being run by {_owner(row)}. If that process is dead, its claim ends in "
             f"{(row.lease_until_us - tx.now_us) // 1_000_000} s.",
             owner=row.owner,
         )
@@ -407,7 +407,8 @@ def _moved(ws: Workspace, resolved: dict[str, str], meaning: dict[str, str]) -> 
             meaning[asked] = _meaning(ws, asked)
         if meaning[asked] != node:
             kind, _, name = asked.partition(":")
-            return f"{kind} {name} was {node.rpartition('@')[2]}, is {meaning[asked].rpartition('@')[2] or 'gone'}"
+            before, now = node.rpartition("@")[2] or "nothing", meaning[asked].rpartition("@")[2] or "gone"
+            return f"{kind} {name} was {before}, is {now}"
     return ""
 
 
@@ -473,7 +474,7 @@ def _own(ws: Workspace, id: str, epoch: int) -> tuple[str, Lease]:
     if not ws.tx.execute(update(pipeline_run).where(*mine).values(lease_until_us=until)).rowcount:
         row = _row(ws, id)
         raise Conflict(
-            f"Pipeline run {id} is no longer this process's: it is {row.state}, taken over by {row.owner or 'somebody else'}."
+            f"Pipeline run {id} is no longer this process's: it is {row.state}, taken over by {_owner(row)}."
             if row.epoch != epoch
             else f"Pipeline run {id} is {row.state}; nothing can be written to it.",
             state=row.state,
@@ -481,6 +482,12 @@ def _own(ws: Workspace, id: str, epoch: int) -> tuple[str, Lease]:
     row = ws.tx.first(select(pipeline_run.c.pipeline, pipeline_run.c.cancelled_by).where(*_is(ws, id)))
     assert row is not None
     return row.pipeline, Lease(until, row.cancelled_by)
+
+
+def _owner(row: Row[Any]) -> str:
+    from trine.pipelines.owners import shown
+
+    return shown(row.owner)
 
 
 def _text(value: Any) -> str:

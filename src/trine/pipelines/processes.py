@@ -52,6 +52,9 @@ class ProcessExecutor:
 
     name = "process"
 
+    def check(self, step: Step[..., Any]) -> None:
+        _module_of(step)
+
     def start(self, call: StepCall, done: Done) -> _Process:
         return _Process(call, done)
 

@@ -15,6 +15,7 @@ from trine.pipelines import operations as door
 from trine.pipelines.calls import decoder_of, load_output
 from trine.pipelines.code import Code
 from trine.pipelines.engine import Engine, RunCancelled, Watch, result_of
+from trine.pipelines.executors import Executor
 from trine.pipelines.executors import executor as executor_named
 from trine.pipelines.graph import freeze
 from trine.pipelines.logs import Echo
@@ -148,7 +149,8 @@ def run(
     with using(ws), recording_uses(lambda node: uses.setdefault(node), f"pipeline_run:{identity}"):
         traced = trace(chosen.name, chosen.function, values)
     graph = freeze(traced, ws.store)
-    runner = executor_named(executor or chosen.executor)
+    steps = {call.step.name: call.step for call in traced.calls}
+    runner, at_once = _executor(executor or chosen.executor, steps), _parallel(parallel or chosen.parallel)
     info = door.start_pipeline_run(
         ws,
         pipeline=chosen.name,
@@ -166,9 +168,9 @@ def run(
         ws=ws,
         info=info,
         graph=graph,
-        steps={call.step.name: call.step for call in traced.calls},
+        steps=steps,
         executor=runner,
-        parallel=_parallel(parallel or chosen.parallel),
+        parallel=at_once,
         use_cache=cache,
         echo=echo,
         watch=watch,
@@ -209,7 +211,7 @@ def resume(
             f'Pipeline "{chosen.name}" has no step "{lost.step}" any more, and run {info.id} needs it. '
             "Start a new run: what is finished is taken from the cache."
         )
-    runner = executor_named(executor or chosen.executor)
+    runner, at_once = _executor(executor or chosen.executor, steps), _parallel(parallel or chosen.parallel)
     claimed = door.claim_pipeline_run(
         ws,
         id=info.id,
@@ -227,7 +229,7 @@ def resume(
         graph=graph,
         steps=steps,
         executor=runner,
-        parallel=_parallel(parallel or chosen.parallel),
+        parallel=at_once,
         echo=echo,
         watch=watch,
         earlier={one.key: (one, parts[one.key]) for one in done},
@@ -309,6 +311,13 @@ def owner_of(info: PipelineRunInfo) -> str:
 def _base(ws: Workspace) -> Path | None:
     """The folder that files of pipelines are named relative to."""
     return ws.root.parent if ws.root is not None else None
+
+
+def _executor(name: str, steps: Mapping[str, Step[..., Any]]) -> Executor:
+    made = executor_named(name)
+    for one in steps.values():
+        made.check(one)
+    return made
 
 
 def _parallel(asked: int) -> int:
