@@ -342,3 +342,29 @@ def test_slices_are_values_or_bins_and_cover_every_row_once() -> None:
 def test_rows_without_a_label_are_counted() -> None:
     found, without = labelled(pl.DataFrame({"y": [1.0, None, float("nan"), 0.0]}), "y")
     assert (found["y"].to_list(), without) == ([1.0, 0.0], 2)
+
+
+def test_the_gate_as_a_whole_promotes_an_equal_model_one_time_in_twenty_and_a_better_one_mostly() -> None:
+    """Through everything `compare` decides: two models of equal worth, each with its own noise, on fresh rows every time."""
+    from trine.evaluation.comparison import _judge
+    from trine.evaluation.metrics import METRICS, Scored
+
+    def answer(draw: np.random.Generator, signal: Any, truth: Any, noise: float) -> Scored:
+        share = 1 / (1 + np.exp(1 - signal - noise * draw.normal(size=len(truth))))
+        return Scored(truth, (share > 0.35).astype(int), np.column_stack([1 - share, share]), (0, 1))
+
+    gate = Gate(slices=("part",), slice_margin=0.5)  # slices that always hold: they can only take promotions away
+    frame = pl.DataFrame({"part": ["x", "y"] * 150})
+    promoted = passed = 0
+    for seed in range(2_000):
+        draw = np.random.default_rng(seed)
+        signal = draw.normal(size=300)
+        truth = (draw.random(300) < 1 / (1 + np.exp(1 - signal))).astype(int)
+        equal = [answer(draw, signal, truth, 0.7) for _ in range(2)]
+        plain = msgspec.structs.replace(gate, slices=())
+        promoted += _judge(METRICS["roc_auc"], plain, equal[0], equal[1], frame, ("m@2", "m@1")).passed
+        if seed < 150:
+            rival = [answer(draw, signal, truth, noise) for noise in (0.1, 2.0)]
+            passed += _judge(METRICS["roc_auc"], gate, rival[0], rival[1], frame, ("m@2", "m@1")).passed
+    assert promoted <= 0.06 * 2_000
+    assert passed >= 0.9 * 150

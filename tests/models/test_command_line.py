@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+from click.testing import CliRunner
+from sklearn.linear_model import LogisticRegression
+
+from trine import data, models
+from trine.workspace import Workspace
+
+
+def test_the_command_line_shows_judges_promotes_and_rolls_back(local_ws: Workspace) -> None:
+    from trine.cli import main
+
+    draw = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {"a": draw.normal(size=900), "b": draw.normal(size=900), "origin": ["EWR", "JFK", "LGA"] * 300}
+    )
+    late = frame["a"].to_numpy() + frame["b"].to_numpy() + draw.normal(size=900) > 0
+    place = ["--workspace", str(local_ws.location)]
+
+    def say(*words: str, code: int = 0) -> str:
+        answer = CliRunner().invoke(main, ["models", *words, *place])
+        assert answer.exit_code == code, answer.output
+        return answer.output
+
+    assert "trine.models.register" in say("ls")
+    assert "No gates yet" in say("gates") and "No evaluations yet" in say("evaluations")
+    data.commit(frame.with_columns(late=pl.Series(late)), name="may")
+    inputs = frame.select("a", "b")
+    for known in (inputs.with_columns(b=pl.lit(0.0)), inputs):
+        models.register(LogisticRegression().fit(known, late), "delays", inputs=inputs)
+    assert "trine models promote delays@VERSION" in say("history", "delays")
+    assert "LogisticRegression" in say("versions", "delays") and "required" in say("show", "delays")
+    assert "base rate" in say("gate", "delays@1", "may", "--label", "late")  # no production yet
+    assert "production of delays is delays@1" in say("promote", "delays@1", "-m", "first")
+    judged = say("gate", "delays@2", "may", "--label", "late", "--slice", "origin")
+    assert "PASS  delays@2 is better than delays@1" in judged and "origin = LGA" in judged and "held" in judged
+    found = json.loads(say("gate", "delays@2", "may", "--label", "late", "--json"))
+    assert found["outcome"] == "pass" and found["baseline"] == "delays@1"
+    assert "delays@2; before: delays@1" in say("promote", "delays@2", "--gate", found["id"][:25], "--expect", "1")
+    say("promote", "delays@1", "--gate", found["id"], code=5)
+    say("promote", "delays@1", "--expect", "1", code=5)
+    assert "Which version" in say("promote", "delays", code=2)
+    assert "FAIL" in say("gate", "delays@1", "may", "--label", "late", code=5)
+    assert "equally well" in say("gate", "delays@2", "may", "--label", "late", code=5)
+    assert len(json.loads(say("gates", "delays", "--outcome", "pass", "--json"))["items"]) == 3
+    assert "PASS" in say("report", found["id"]) and "DeLong" in say("report", f"gate:{found['id']}")
+    measured = json.loads(say("evaluate", "delays@2", "may", "--label", "late", "--metric", "brier", "--json"))
+    assert measured["metrics"][0]["name"] == "brier"
+    assert "brier" in say("report", measured["id"]) and "delays@2" in say("evaluations", "delays")
+    assert "No gate and no evaluation" in say("report", "zz", code=3)
+    assert "production of delays is delays@1; before: delays@2" in say("rollback", "delays", "-m", "errors")
+    say("rollback", "delays", code=5)
+    assert "rolled back" in say("history", "delays", "--alias", "production")
+    say("edit", "delays@2", "--description", "both columns", "--tag", "owner=ana")
+    assert "owner=ana" in say("show", "delays@2")
+    say("edit", "delays", "--description", "late or not")
+    assert "late or not" in say("ls") and "KEY=VALUE" in say("edit", "delays", "--tag", "x", code=2)
+    say("rm", "delays@1", "--yes", code=5)
+    assert "Forgot delays@2" in say("rm", "delays@2", "--yes")
+    assert "production of delays is nothing" in say("unalias", "delays", "production")
+    assert 'Did you mean "delays"' in say("show", "delay", code=3)
