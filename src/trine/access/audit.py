@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import msgspec
 from sqlalchemy import func, select
 
-from trine.errors import InvalidInput
+from trine.errors import InvalidInput, Unavailable
 from trine.ledger import upsert
 from trine.ledger.events import ChainReport, Checkpoint, Event, checkpoint, read_events, verify_chain
 from trine.ledger.tables import cursor, event
@@ -60,6 +63,36 @@ def get_checkpoint(ws: Workspace) -> Checkpoint:
 def export_events(ws: Workspace, *, after: int = 0, limit: Limit = 1000) -> list[Event]:
     """Events of all projects in order, for keeping elsewhere and verifying offline."""
     return read_events(ws.tx.connection, after=max(after, 0), limit=limit)
+
+
+def follow(ws: Workspace, after: int = 0) -> Iterator[Event]:
+    """Events of this project after a sequence number as they happen, without end.
+
+    On a server they are pushed (server-sent events), and a lost connection is taken up where it was.
+    """
+    while True:
+        for one in _pushed(ws, after) if ws.remote else _looked_up(ws, after):
+            after = one.seq
+            yield one
+
+
+def _looked_up(ws: Workspace, after: int) -> Iterator[Event]:
+    batch = list_events(ws, after=after, limit=500).items
+    yield from batch
+    if not batch:
+        ws.ledger.wait_for_change(0.25)
+
+
+def _pushed(ws: Workspace, after: int) -> Iterator[Event]:
+    assert ws.remote is not None
+    query, patient = {"after": after}, 60.0  # the server says something every 15 seconds
+    try:
+        with ws.remote.open("GET", "/events/stream", params=query, timeout=patient) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("data: "):
+                    yield msgspec.json.decode(line.removeprefix("data: "), type=Event)
+    except Unavailable:
+        time.sleep(1.0)
 
 
 class Cursor(msgspec.Struct, frozen=True):

@@ -47,7 +47,7 @@ def add(ws: Workspace, name: str, role: Any, everywhere: bool, password: bool) -
     """Add a user (user:NAME) or service (service:NAME)."""
     from trine.access import operations
 
-    secret = click.prompt("Password", hide_input=True, confirmation_prompt=True) if password else ""
+    secret = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True) if password else ""
     made = operations.create_principal(ws, name=name, password=secret)
     if role:
         operations.grant_role(ws, principal_name=name, role=role, everywhere=everywhere)
@@ -78,6 +78,31 @@ def revoke(ws: Workspace, name: str, role: Any, everywhere: bool) -> None:
 
     done = operations.revoke_role(ws, principal_name=name, role=role, everywhere=everywhere)
     show(done, text=f"{name} is no longer {role}." if done.changed else f"{name} was not {role}.")
+
+
+@access.command("password")
+@argument("name")
+@command(example="trine access password user:ana")
+def password_(ws: Workspace, name: str) -> None:
+    """Give a user a new password to sign in with; its logins end."""
+    from trine.access import operations
+
+    secret = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+    show(operations.set_password(ws, name=name, password=secret), text=f"{name} has a new password.")
+
+
+@access.command("disable")
+@argument("name")
+@option("--undo", is_flag=True, help="Switch it on again.")
+@command(example="trine access disable service:old-ci")
+def disable(ws: Workspace, name: str, undo: bool) -> None:
+    """Switch a user or service off in every project: its tokens stop at once."""
+    from trine.access import operations
+
+    show(
+        operations.disable_principal(ws, name=name, disabled=not undo),
+        text=f"{name} is {'on again' if undo else 'switched off'}.",
+    )
 
 
 @access.group("token")
@@ -211,14 +236,14 @@ def approvals() -> None:
 
 
 @approvals.command("ls")
-@option("--state", default="", help="pending, approved, rejected, used, void or expired.")
+@option("--state", type=click.Choice(["pending", "approved", "rejected", "used", "void", "expired"]))
 @command(example="trine approvals ls --state pending")
-def approvals_list(ws: Workspace, state: str) -> None:
+def approvals_list(ws: Workspace, state: Any) -> None:
     """Requests for approval, newest first."""
     from trine.access import operations
 
     show(
-        operations.list_approvals(ws, state=state),
+        operations.list_approvals(ws, state=state or ""),
         table=[
             ("id", lambda a: a.id),
             ("state", lambda a: a.state),

@@ -234,7 +234,7 @@ def remove(ws: Workspace, ref: str, yes: bool) -> None:
     from trine.data import operations
 
     if not yes:
-        click.confirm(f"Remove {ref}?", abort=True)
+        click.confirm(f"Remove {ref}?", abort=True, err=True)
     name, at, version = ref.partition("@")
     if at:
         done = operations.delete_ref(ws, name=name, ref=version)

@@ -221,7 +221,7 @@ def remove(ws: Workspace, ref: str, yes: bool) -> None:
         raise InvalidInput(f"Which version of {ref}? Write {ref}@VERSION; see: trine models versions {ref}")
     found = resolve(ref, ws=ws)
     if not yes:
-        click.confirm(f"Forget {found.ref}?", abort=True)
+        click.confirm(f"Forget {found.ref}?", abort=True, err=True)
     done = operations.delete_version(ws, name=found.name, version=found.version)
     show(done, text=f"Forgot {found.ref}.")
 

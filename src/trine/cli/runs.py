@@ -456,7 +456,7 @@ def remove(ws: Workspace, run: str, yes: bool) -> None:
 
     info = tracking.get_run(run, ws=ws)
     if not yes:
-        click.confirm(f"Remove {info.name} ({info.id})?", abort=True)
+        click.confirm(f"Remove {info.name} ({info.id})?", abort=True, err=True)
     show(door.delete_run(ws, id=info.id), text=f"Removed {info.name}. Bring it back with: trine runs restore {info.id}")
 
 

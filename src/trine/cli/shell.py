@@ -61,7 +61,9 @@ def single(name: str | None = None) -> Callable[[Callable[..., Any]], Command]:
     return lambda function: click.command(name=name, cls=Command)(function)
 
 
-def command(*, example: str, workspace: bool = True, opened: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def command(
+    *, example: str, workspace: bool = True, opened: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a function a command's body: adds --json, --workspace and --project, opens the workspace as its first
     argument (unless `workspace` is False; not `opened`: only located, for a command that looks at local files alone), and
     turns a TrineError into one line on standard error and its exit code."""
@@ -90,12 +92,23 @@ def command(*, example: str, workspace: bool = True, opened: bool = True) -> Cal
                     function(ws, *args, **values)
             except TrineError as error:
                 fail(error, as_json)
+            except click.Abort:
+                from trine.errors import InvalidInput
+
+                fail(
+                    InvalidInput("This command asks for an answer, and there was none. Run it in a terminal."), as_json
+                )
+            except OSError as error:  # a file named here that cannot be read or written
+                from trine.errors import Failure
+
+                if isinstance(error, BrokenPipeError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                    sys.exit(1)
+                where = f"{error.filename}: " if error.filename else ""
+                fail(Failure(f"{where}{error.strerror or error}."), as_json)
             except KeyboardInterrupt:
                 click.echo("interrupted", err=True)
                 sys.exit(130)
-            except BrokenPipeError:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                sys.exit(1)
 
         body.example = example  # type: ignore[attr-defined]
         decorated: Callable[..., Any] = body

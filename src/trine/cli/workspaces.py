@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from trine.cli.shell import argument, command, echo, group, option, show, single
+from trine.cli.shell import argument, command, group, option, show, single
 
 
 @single("init")
@@ -60,4 +60,5 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    echo(kind(main, {}, "trine", "_TRINE_COMPLETE").source())
+    script = kind(main, {}, "trine", "_TRINE_COMPLETE").source()
+    show({"shell": shell, "script": script}, text=script)

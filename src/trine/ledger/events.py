@@ -88,6 +88,12 @@ def to_event(row: Row[Any]) -> Event:
     )
 
 
+def row_of(one: Event, prev: str) -> dict[str, Any]:
+    """The row an event was read from, when it follows the entry with that hash."""
+    row = {name: getattr(one, name) for name in FIELDS}
+    return row | {"body": canonical_json(one.body).decode(), "prev": prev, "hash": one.hash}
+
+
 def read_events(
     connection: Connection, *, after: int = 0, limit: int = 100, descending: bool = False, **equals: str
 ) -> list[Event]:

@@ -7,8 +7,10 @@ import contextlib
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 
@@ -18,24 +20,32 @@ from trine.server.listening import listen, url_of
 from trine.workspace import connect
 
 
-def run(
-    location: str | None, *, host: str, port: int, store: str | None = None, allow_hosts: tuple[str, ...] = ()
-) -> None:
-    """Serve a workspace until stopped. Prints one line with the address when it listens.
+class Started(msgspec.Struct, frozen=True):
+    """Where a server listens. `secret` makes the first admin: there is one while a workspace has no users."""
 
-    On a workspace without principals a one-time secret is printed: whoever reads this terminal makes the first admin.
+    url: str
+    workspace: str
+    secret: str
+
+
+def run(
+    location: str | None,
+    *,
+    host: str,
+    port: int,
+    tell: Callable[[Started], None],
+    store: str | None = None,
+    allow_hosts: tuple[str, ...] = (),
+) -> None:
+    """Serve a workspace until stopped; `tell` is called once, when it listens.
+
     On SIGTERM or Ctrl-C calls in flight are answered, streams are let go, and the process ends.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
     with listen(host, port) as listener, connect(location, store=store) as ws:
         url = url_of(listener, host)
         app = create_app(ws, allow_hosts=(host, *allow_hosts))
-        if secret := bootstrap_secret(ws):
-            print(
-                f"No users yet. Make the first admin:\n  trine login {url} --name user:YOU --secret {secret}",
-                flush=True,
-            )
-        print(f"listening on {url} (workspace {ws.location})", flush=True)
+        tell(Started(url, ws.location, bootstrap_secret(ws)))
         config = uvicorn.Config(app, log_level="warning", ws="none", server_header=False, timeout_graceful_shutdown=10)
         signal.signal(
             signal.SIGTERM, _leave
