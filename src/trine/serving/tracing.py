@@ -50,6 +50,6 @@ def trace(prediction_id: str, *, ws: Workspace | None = None) -> Trace:
         model=model,
         runs=origin.runs,
         data=[node for node in dict.fromkeys([trained_on, *origin.sources]) if node],
-        code=[origin.code_node] if origin.code_node else [],
+        code=[origin.code] if origin.code else [],
         lineage=Lineage(found.node, [found.node, route, *up.nodes], edges),
     )
