@@ -95,6 +95,7 @@ def command(
             except click.Abort:
                 from trine.errors import InvalidInput
 
+                click.echo(err=True)
                 fail(
                     InvalidInput("This command asks for an answer, and there was none. Run it in a terminal."), as_json
                 )
