@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,6 +88,14 @@ class Client:
                 said.predictions, said.prediction_ids, said.model_versions, said.variants, strict=True
             )
         ]
+
+    def wait_until_ready(self, timeout_s: float = 60.0) -> None:
+        """Return when the server is ready. Raises Unavailable when it is not after `timeout_s`."""
+        end = time.monotonic() + timeout_s
+        while not self.is_ready():
+            if time.monotonic() > end:
+                raise Unavailable(f"The server {self.url} is not ready after {timeout_s:g} s.")
+            time.sleep(0.05)
 
     def is_ready(self) -> bool:
         """Whether the server answers and all its endpoints have their models."""
