@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Any, Literal
 
 import msgspec
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 
 from trine.errors import Conflict, InvalidInput, NotFound, TrineError, nearest
 from trine.ids import canonical_json
@@ -38,6 +38,45 @@ End = Literal["succeeded", "failed", "cancelled", "interrupted"]
 
 _OPEN = ("running", "retrying")
 _NEW = ("running", "cached", "upstream_failed")
+
+# The statements of every move, built once: building them costs more than running them.
+_ADD_STEPS = upsert(step_run)
+_CLOSE_STEP = update(step_run).where(
+    step_run.c.project == bindparam("b_project"),
+    step_run.c.run == bindparam("b_run"),
+    step_run.c.key == bindparam("b_key"),
+    step_run.c.epoch == bindparam("b_epoch"),
+    # its own state is among the former ones: a move that is sent again after its answer was lost changes nothing
+    step_run.c.state.in_([*_OPEN, bindparam("b_state")]),
+)
+_OWN_RUN = update(pipeline_run).where(
+    pipeline_run.c.project == bindparam("b_project"),
+    pipeline_run.c.id == bindparam("b_id"),
+    pipeline_run.c.epoch == bindparam("b_epoch"),
+    pipeline_run.c.state == "running",
+)
+_WHOSE_RUN = select(pipeline_run.c.pipeline, pipeline_run.c.cancelled_by).where(
+    pipeline_run.c.project == bindparam("b_project"), pipeline_run.c.id == bindparam("b_id")
+)
+_HITS = (
+    select(step_run)
+    .where(
+        step_run.c.project == bindparam("b_project"),
+        step_run.c.state == "succeeded",
+        step_run.c.cache_key.in_(bindparam("b_keys", expanding=True)),
+    )
+    .order_by(step_run.c.ended_us.desc())
+)
+_LATEST = (
+    select(step_run.c.run, step_run.c.parts)
+    .where(
+        step_run.c.project == bindparam("b_project"),
+        step_run.c.key == bindparam("b_key"),
+        step_run.c.state == "succeeded",
+    )
+    .order_by(step_run.c.ended_us.desc())
+    .limit(1)
+)
 
 
 # -- the life of a run --------------------------------------------------------------------------------------------
@@ -146,7 +185,7 @@ def move_steps(ws: Workspace, *, id: RunId, epoch: int, moves: list[StepMove]) -
     pipeline, lease = _own(ws, id, epoch)
     fresh = [_new_row(ws, id, epoch, move) for move in moves if move.state in _NEW]
     if fresh:
-        tx.execute(upsert(step_run), fresh)
+        tx.execute(_ADD_STEPS, fresh)
     for move in moves:
         if move.state not in _NEW:
             _close(ws, id, epoch, move)
@@ -185,27 +224,21 @@ def _new_row(ws: Workspace, id: str, epoch: int, move: StepMove) -> dict[str, An
 
 def _close(ws: Workspace, id: str, epoch: int, move: StepMove) -> None:
     now = ws.tx.now_us
-    # its own state is among the former ones: a move that is sent again after its answer was lost changes nothing
-    before = step_run.c.state.in_((*_OPEN, move.state))
-    mine = (*_step_is(ws, id), step_run.c.key == move.key, step_run.c.epoch == epoch, before)
-    done = ws.tx.execute(
-        update(step_run)
-        .where(*mine)
-        .values(
-            state=move.state,
-            attempt=move.attempt,
-            outputs=_text(move.outputs),
-            uses=_text(move.uses),
-            resolved=_text(move.resolved),
-            error=_text(move.error) if move.error else "",
-            log=move.log,
-            log_object=move.log_object,
-            ended_us=now,
-            duration_us=move.duration_us,
-            retry_at_us=None if move.retry_in_s is None else now + int(move.retry_in_s * 1_000_000),
-        )
-    )
-    if not done.rowcount:
+    row = {"b_project": ws.project, "b_run": id, "b_key": move.key, "b_epoch": epoch, "b_state": move.state}
+    values = {
+        "state": move.state,
+        "attempt": move.attempt,
+        "outputs": _text(move.outputs),
+        "uses": _text(move.uses),
+        "resolved": _text(move.resolved),
+        "error": _text(move.error) if move.error else "",
+        "log": move.log,
+        "log_object": move.log_object,
+        "ended_us": now,
+        "duration_us": move.duration_us,
+        "retry_at_us": None if move.retry_in_s is None else now + int(move.retry_in_s * 1_000_000),
+    }
+    if not ws.tx.execute(_CLOSE_STEP, row | values).rowcount:
         raise Conflict(f'Step "{move.key}" of pipeline run {id} is not running; it cannot become {move.state}.')
 
 
@@ -370,10 +403,8 @@ def find_hits(ws: Workspace, *, keys: list[str], steps: list[str]) -> list[Looku
     """
     if len(keys) != len(steps):
         raise InvalidInput("find_hits takes as many steps as keys.")
-    done = (step_run.c.project == ws.project, step_run.c.state == "succeeded", step_run.c.cache_key != "")
-    query = select(step_run).where(*done, step_run.c.cache_key.in_(keys)).order_by(step_run.c.ended_us.desc())
     found: dict[str, list[Row[Any]]] = {}
-    for row in ws.tx.all(query):
+    for row in ws.tx.execute(_HITS, {"b_project": ws.project, "b_keys": keys}):
         found.setdefault(row.cache_key, []).append(row)
     meaning: dict[str, str] = {}
     return [_lookup(ws, found.get(key, [])[:5], step, meaning) for key, step in zip(keys, steps, strict=True)]
@@ -389,12 +420,7 @@ def _lookup(ws: Workspace, rows: list[Row[Any]], step: str, meaning: dict[str, s
         moved = moved or stale
     if moved:
         return Lookup(moved=moved)
-    latest = ws.tx.first(
-        select(step_run.c.run, step_run.c.parts)
-        .where(step_run.c.project == ws.project, step_run.c.key == step, step_run.c.state == "succeeded")
-        .order_by(step_run.c.ended_us.desc())
-        .limit(1)
-    )
+    latest = ws.tx.execute(_LATEST, {"b_project": ws.project, "b_key": step}).first()
     if latest is None or not latest.parts:
         return Lookup()
     return Lookup(latest=msgspec.json.decode(latest.parts, type=Parts), latest_run=latest.run)
@@ -470,8 +496,8 @@ def _find(ws: Workspace, name: str) -> Row[Any]:
 def _own(ws: Workspace, id: str, epoch: int) -> tuple[str, Lease]:
     """Go on owning a run. Raises Conflict when it is somebody else's by now."""
     until = ws.tx.now_us + LEASE_S * 1_000_000
-    mine = (*_is(ws, id), pipeline_run.c.epoch == epoch, pipeline_run.c.state == "running")
-    if not ws.tx.execute(update(pipeline_run).where(*mine).values(lease_until_us=until)).rowcount:
+    mine = {"b_project": ws.project, "b_id": id}
+    if not ws.tx.execute(_OWN_RUN, {**mine, "b_epoch": epoch, "lease_until_us": until}).rowcount:
         row = _row(ws, id)
         raise Conflict(
             f"Pipeline run {id} is no longer this process's: it is {row.state}, taken over by {_owner(row)}."
@@ -479,8 +505,7 @@ def _own(ws: Workspace, id: str, epoch: int) -> tuple[str, Lease]:
             else f"Pipeline run {id} is {row.state}; nothing can be written to it.",
             state=row.state,
         )
-    row = ws.tx.first(select(pipeline_run.c.pipeline, pipeline_run.c.cancelled_by).where(*_is(ws, id)))
-    assert row is not None
+    row = ws.tx.execute(_WHOSE_RUN, mine).one()
     return row.pipeline, Lease(until, row.cancelled_by)
 
 
