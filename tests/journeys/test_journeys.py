@@ -202,6 +202,7 @@ def test_a_retrain_from_the_commit_to_production(place: Path) -> None:
     import polars as pl
 
     import trine
+    from trine.loop import operations as loops
 
     (place / "project.py").write_text(LOOP)
     driver = subprocess.Popen(
@@ -210,13 +211,13 @@ def test_a_retrain_from_the_commit_to_production(place: Path) -> None:
     )  # fmt: skip
     try:
         with connect(place) as ws, using(ws):
-            _wait(driver, ws, lambda: bool(trine.loop.list_loops(ws).items))
+            _wait(driver, ws, lambda: bool(loops.list_loops(ws).items))
             rows = pl.DataFrame(
                 {"x": [n / 10 for n in range(400)], "late": [(n * 7) % 400 > 200 - n for n in range(400)]}
             )
             trine.dataset("rows").commit(rows)
-            _wait(driver, ws, lambda: any(not one.is_open for one in trine.loop.list_cycles(ws, name="late").items))
-            (cycle,) = trine.loop.list_cycles(ws, name="late").items
+            _wait(driver, ws, lambda: any(not one.is_open for one in loops.list_cycles(ws, name="late").items))
+            (cycle,) = loops.list_cycles(ws, name="late").items
             assert cycle.outcome == "promoted", cycle.reason
             assert trine.models.resolve("late@production").version == 1
             assert trine.serving.get_endpoint("late").route is not None
