@@ -190,7 +190,7 @@ def train(rows: str) -> str:
 
 @trine.pipeline
 def retrain(rows: str) -> Candidate:
-    return Candidate(model=train(rows), holdout=rows, label="late")
+    return Candidate(model=train(rows), holdout="holdout", label="late")
 
 
 loop = Loop("late", model="late", pipeline=retrain, data={"rows": "rows"}, triggers=[OnCommit("rows")],
@@ -213,9 +213,10 @@ def test_a_retrain_from_the_commit_to_production(place: Path) -> None:
         with connect(place) as ws, using(ws):
             _wait(driver, ws, lambda: bool(loops.list_loops(ws).items))
             rows = pl.DataFrame(
-                {"x": [n / 10 for n in range(400)], "late": [(n * 7) % 400 > 200 - n for n in range(400)]}
+                {"x": [n / 10 for n in range(800)], "late": [(n * 7) % 400 > 400 - n / 2 for n in range(800)]}
             )
-            trine.dataset("rows").commit(rows)
+            trine.dataset("holdout").commit(rows.gather_every(2))
+            trine.dataset("rows").commit(rows.gather_every(2, 1))
             _wait(driver, ws, lambda: any(not one.is_open for one in loops.list_cycles(ws, name="late").items))
             (cycle,) = loops.list_cycles(ws, name="late").items
             assert cycle.outcome == "promoted", cycle.reason
