@@ -112,8 +112,21 @@ def test_a_year_of_silence_costs_no_walk_through_its_minutes() -> None:
         ("0 3 * * *", "Europe/Nowhere", '"Europe/Nowhere" is no time zone'),
         ("0 3 * * *", "../../etc/passwd", "is no time zone"),
         ("0 3 * * *", "", "is no time zone"),
+        ("0 3 * * *", "a" * 300, "is no time zone"),
+        (f"{'9' * 5_000} 3 * * *", "UTC", "is no cron expression"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(cron: str, tz: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         check_schedule(cron, tz)
+
+
+@given(cron=st.text("0123456789*/,-#L MONW", max_size=20) | st.text(max_size=20), tz=st.text(max_size=5_000))
+def test_any_text_is_a_schedule_or_refused(cron: str, tz: str) -> None:
+    for zone in ("Europe/Berlin", tz):
+        try:
+            check_schedule(cron, zone)
+        except InvalidInput:
+            continue
+        (time,) = upcoming(cron, zone, 0, 1)
+        assert last_due(cron, zone, 0, time) == time

@@ -17,7 +17,7 @@ DEFINITIONS: dict[str, str] = {
     "deployment_frequency": "versions that came into production in the period, per week; one put back is not counted",
     "experiment_success_rate": "candidates that passed their gate, of all that a gate judged or whose training failed in a loop",
     "time_to_production": "time from the newest commit of source data that a version was trained on to its coming into production (median)",
-    "change_failure_rate": "promotions that were undone (rolled back, or an earlier version put back), of all in the period",
+    "change_failure_rate": "promotions that were undone (rolled back, removed, or an earlier version put back), of all in the period",
     "time_to_restore": "time from a promotion that was undone to the moment it was (median)",
     "code_lead_time": "time from writing a git commit to the first version in production that was made with it (median)",
     "code_deployment_frequency": "promotions per week of versions made by git commits that were not in production before",

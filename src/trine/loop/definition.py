@@ -41,6 +41,7 @@ class Definition(msgspec.Struct, frozen=True):
     cooldown_s: int = 0
     data: dict[str, str] = {}
     params: dict[str, Any] = {}
+    allow_pickle: bool = False
 
 
 class LoopInfo(msgspec.Struct, frozen=True):

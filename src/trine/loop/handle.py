@@ -38,6 +38,7 @@ class Loop:
     The pipeline returns `Candidate(model="delays@3", holdout="holdout@main", label="late")`, or None for no candidate.
     `data` are dataset references by pipeline parameter, pinned to their commits when a cycle starts; `params` are the
     pipeline's other parameters. `cooldown_s` is the least time between the end of a cycle and the start of the next.
+    `allow_pickle` lets the gate load versions that are kept as a pickle, which runs code from their files.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Loop:
         cooldown_s: int = 0,
         data: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
+        allow_pickle: bool = False,
     ) -> None:
         self.name = name
         self.pipeline = pipeline
@@ -69,6 +71,7 @@ class Loop:
             cooldown_s=cooldown_s,
             data=dict(data or {}),
             params=dict(params or {}),
+            allow_pickle=allow_pickle,
         )
         self._seen = 0
 
@@ -167,12 +170,12 @@ def wait_for_change(ws: Workspace, timeout_s: float) -> None:
 
 
 def _entry(pipeline: Pipeline[..., Any] | str) -> str:
-    """Where the pipeline's code is found again; one that only this session has is named after it."""
+    """Where the pipeline's code is, in a form that is the same on every machine."""
     if isinstance(pipeline, str):
         return pipeline
-    from trine.pipelines.places import entry_of
+    from trine.pipelines.places import name_of
 
-    return entry_of(pipeline, None) or f"session:{pipeline.name}"
+    return name_of(pipeline)
 
 
 def load_loop(entry: str) -> Loop:

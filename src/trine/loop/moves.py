@@ -137,7 +137,13 @@ def gate(turn: Turn) -> Move:
     if report is None:
         with recording_uses(lambda _: None, turn.cycle.node):
             report = evaluation.compare(
-                facts.candidate, baseline or None, facts.holdout, label=facts.label, gate=turn.loop.gate, ws=turn.ws
+                facts.candidate,
+                baseline or None,
+                facts.holdout,
+                label=facts.label,
+                gate=turn.loop.gate,
+                allow_pickle=turn.loop.allow_pickle,
+                ws=turn.ws,
             )
     facts = _with(facts, baseline=baseline, gate=report.id, gate_outcome=report.outcome, gate_told=_told_report(report))
     if report.outcome != "pass":

@@ -22,12 +22,14 @@ def check_schedule(cron: str, tz: str) -> None:
             f'"{cron}" is no cron expression: write minute hour day month weekday, for instance 0 3 * * 1.'
         )
     try:
+        ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidInput(f'"{tz[:100]}" is no time zone. Write one as Europe/Berlin or UTC.') from None
+    try:
         upcoming(cron, tz, 0, 1)
-    except CronSimError as error:
+    except (CronSimError, ValueError) as error:
         message = str(error)
-        raise InvalidInput(f'"{cron}" is no cron expression: {message[:1].lower()}{message[1:]}.') from None
-    except (ZoneInfoNotFoundError, ValueError, IsADirectoryError, PermissionError):
-        raise InvalidInput(f'"{tz}" is no time zone. Write one as Europe/Berlin or UTC.') from None
+        raise InvalidInput(f'"{cron[:100]}" is no cron expression: {message[:1].lower()}{message[1:]}.') from None
     except StopIteration:
         raise InvalidInput(f'The schedule "{cron}" never comes.') from None
 
