@@ -245,7 +245,8 @@ def test_loops_of_one_workspace_do_not_disturb_each_other(ws: Workspace) -> None
     [
         ({"triggers": (Schedule("nonsense"),)}, "is no cron expression"),
         ({"triggers": (OnVerdict("watch", ("drifted",)),)}, 'never "drifted"'),
-        ({"cooldown_s": -1}, "cannot be negative"),
+        ({"cooldown_s": -1}, "int` >= 0"),
+        ({"cooldown_s": 10**12}, "int` <= 31622400"),
         ({"data": {"rows": "flights"}, "params": {"rows": 1}}, '"rows" is given in data and in params'),
         ({"pipeline": "train"}, "write file.py:name"),
         ({"name": "other"}, 'is of loop "other"'),

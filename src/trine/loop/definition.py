@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -10,6 +10,8 @@ from trine.errors import InvalidInput
 from trine.evaluation.gate import Gate
 from trine.loop.triggers import Trigger, check_triggers
 from trine.serving.rollouts import Canary
+
+YEAR_S = 366 * 86_400
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -38,7 +40,7 @@ class Definition(msgspec.Struct, frozen=True):
     gate: Gate = Gate()
     endpoint: str = ""
     rollout: Canary | None = None
-    cooldown_s: int = 0
+    cooldown_s: Annotated[int, msgspec.Meta(ge=0, le=YEAR_S)] = 0
     data: dict[str, str] = {}
     params: dict[str, Any] = {}
     allow_pickle: bool = False
@@ -62,8 +64,6 @@ class LoopInfo(msgspec.Struct, frozen=True):
 def check_definition(one: Definition) -> None:
     """Raise InvalidInput for a loop that could not turn."""
     check_triggers(one.triggers)
-    if one.cooldown_s < 0:
-        raise InvalidInput(f"cooldown_s is {one.cooldown_s}; it cannot be negative.")
     if one.rollout is not None and not one.endpoint:
         raise InvalidInput("A rollout needs the endpoint whose traffic it moves: Loop(…, endpoint=NAME).")
     if both := sorted(one.data.keys() & one.params.keys()):
