@@ -140,12 +140,16 @@ class _Writer:
     def _folder(self, path: str) -> str:
         """The folder at a relative path, made when missing. A link there is refused: what is written must land here."""
         if path not in self._folders:
-            folder = f"{self._root}/{path}" if path else self._root
-            os.makedirs(folder, exist_ok=True)
-            if os.path.realpath(folder) != folder:
+            above, _, name = path.rpartition("/")
+            folder = f"{self._folder(above)}/{name}" if path else self._root
+            if not path:
+                os.makedirs(folder, exist_ok=True)
+            elif os.path.islink(folder):
                 raise Conflict(
-                    f"{folder} is a link; a checkout writes through none. Remove it, or choose another folder."
+                    f"{folder} is a link, and a checkout writes through none. Remove it, or take another folder."
                 )
+            elif not os.path.isdir(folder):
+                os.mkdir(folder)
             self._folders[path] = folder
         return self._folders[path]
 
