@@ -66,7 +66,7 @@ def test_a_model_climbs_the_ladder(ws: Workspace, repository: Path, tmp_path: Pa
     assert insights.ladder(repository=tmp_path).models[0].phase == "start"  # nothing counts without the rungs below
 
     loop = project.make_loop(endpoint="flights", triggers=[OnVerdict("watch")])
-    data.commit(project.rows(600, seed=6), name="flights", inputs=["service:known@1"])
+    data.commit(project.rows(600, seed=6), name="flights", inputs=["feature_service:known@1"])
     assert cycle_of(loop).outcome == "promoted"
     found = insights.ladder(repository=repository)
     assert found.models[0].phase == "automation"

@@ -13,15 +13,15 @@ def of(start: str, *edges: tuple[str, str, str]) -> Origin:
 def test_a_version_leads_back_to_its_source_data_code_and_features() -> None:
     found = of(
         "model:m@3",
+        ("step_run:p/prepare", "produced", "dataset:train@5"),
         ("run:a", "produced", "model:m@3"),
         ("model:m@3", "derived", "dataset:train@5"),
         ("run:a", "used", "code:c0ffee+d1"),
         ("step_run:p/train", "produced", "run:a"),
-        ("step_run:p/prepare", "produced", "dataset:train@5"),
         ("dataset:train@5", "derived", "dataset:train@4"),
         ("dataset:train@5", "derived", "dataset:flights@9"),
-        ("dataset:train@5", "derived", "service:known@1"),
-        ("service:known@1", "used", "view:sky@2"),
+        ("dataset:train@5", "derived", "feature_service:known@1"),
+        ("feature_service:known@1", "used", "feature_view:sky@2"),
         ("dataset:flights@9", "derived", "dataset:flights@8"),
         ("pipeline_run:p", "triggered", "step_run:p/train"),
         ("pipeline_run:p", "used", "code:older"),
@@ -35,7 +35,7 @@ def test_a_version_leads_back_to_its_source_data_code_and_features() -> None:
         runs=["run:a"],
         steps=["step_run:p/train", "step_run:p/prepare"],
         pipeline_runs=["pipeline_run:p"],
-        features=["service:known@1", "view:sky@2"],
+        features=["feature_service:known@1", "feature_view:sky@2"],
     )
     assert (found.commit, found.is_dirty) == ("c0ffee", True)
 

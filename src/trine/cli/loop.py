@@ -129,17 +129,12 @@ def cycles(ws: Workspace, name: str, limit: int) -> None:
     """What the loop did, newest first: why, with which outcome, and its reason."""
     from trine.loop import operations as door
 
-    show(
-        door.list_cycles(ws, name=name, limit=limit),
-        table=[
-            ("cycle", lambda c: c.id[:12]),
-            ("started", lambda c: when(c.created_us)),
-            ("outcome", lambda c: c.outcome or c.state),
-            ("candidate", lambda c: c.facts.candidate or None),
-            ("reason", lambda c: c.reason),
-        ],
-        empty=f"No cycles yet. Ask for one: trine loop trigger {name}",
-    )
+    found = door.list_cycles(ws, name=name, limit=limit)
+    lines = [
+        f"{one.id[:12]}  {when(one.created_us)}  {one.outcome or one.state:<11}  {one.facts.candidate}\n    {one.reason}"
+        for one in found.items
+    ]
+    show(found, text="\n".join(lines) or f"No cycles yet. Ask for one: trine loop trigger {name}")
 
 
 @loop.command("trigger")

@@ -78,7 +78,10 @@ def missing(phase: Phase, name: str, next: str) -> Rung:
 
 def rungs_of(repository: Repository | None) -> list[Rung]:
     """What comes before machine learning: version control, tests and continuous integration."""
-    commits = f"{len(repository.commits):,} commits, HEAD {repository.head[:12]}" if repository else ""
+    commits = ""
+    if repository:
+        count = len(repository.commits)
+        commits = f"{count:,} commit{'s' if count > 1 else ''}, HEAD {repository.head[:12]}"
     found = {
         "git": (commits, "git init && git add . && git commit -m 'Start'"),
         "tests": (

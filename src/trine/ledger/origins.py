@@ -10,7 +10,7 @@ from trine.ledger.lineage import Edge, Lineage, walk
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node was made from, as nodes, the nearest first. `sources` are the dataset commits that no run or step made;
+    """What a node was made from, as nodes, the maker's own first, then the nearest. `sources` are the dataset commits that no run or step made;
     `code` is the state of the code of its maker, or the nearest."""
 
     sources: list[str] = []
@@ -47,14 +47,15 @@ def origin_of(lineage: Lineage) -> Origin:
     for name in _reached(lineage):
         found.setdefault(name.partition(":")[0], []).append(name)
     makers = {one.source for one in produced if one.target == lineage.start}
+    makers |= {one.source for one in produced if one.target in makers}  # the step in which the run was made
     codes = [one.target for one in lineage.edges if one.source in makers and one.target.startswith("code:")]
     return Origin(
         sources=[name for name in found.get("dataset", []) if name not in made],
         code=next(iter([*codes, *found.get("code", [])]), ""),
         runs=found.get("run", []),
-        steps=found.get("step_run", []),
+        steps=sorted(found.get("step_run", []), key=lambda name: name not in makers),
         pipeline_runs=found.get("pipeline_run", []),
-        features=[*found.get("service", []), *found.get("view", [])],
+        features=[*found.get("feature_service", []), *found.get("feature_view", [])],
     )
 
 
