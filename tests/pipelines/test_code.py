@@ -12,7 +12,9 @@ import pytest
 from trine.pipelines.code import Code
 
 BASE = """
-    import functools, logging, math
+    import dataclasses, enum, functools, logging, math
+    from typing import NamedTuple
+    import msgspec
     import numpy as np
     from trine.pipelines import step
     from {name}_help import scale
@@ -21,8 +23,24 @@ BASE = """
     TABLE = {{"a": [1, 2]}}
     log = logging.getLogger(__name__)
 
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        depth: int = 2
+        names: list = dataclasses.field(default_factory=list)
+
+    class Spec(msgspec.Struct, frozen=True):
+        width: int = 4
+
+    class Colour(enum.Enum):
+        RED = 1
+
+    class Pair(NamedTuple):
+        left: int = 0
+
     class Model:
         size = 3
+        def __call__(self):
+            return 5
         def fit(self, x):
             return x * self.size
 
@@ -34,7 +52,7 @@ BASE = """
         return clean(x) + math.sqrt(4)
 
     @step(retries=1)
-    def train(x: int, model: Model) -> float:
+    def train(x: int, model: Model, config: Config, spec: Spec | None, colour: list[Colour], pair: Pair) -> float:
         '''What it does.'''
         log.info("training")
         return scale(deeper(x) * RATE + TABLE["a"][0]) + np.float64(1)
@@ -100,6 +118,13 @@ def test_the_code_of_a_step_is_all_it_names(module: Callable[..., ModuleType]) -
         (("clean(x) + math", "clean(x) - math"), "m.deeper"),
         (("return x * self.size", "return x"), "m.Model.fit"),
         (("size = 3", "size = 4"), "m.Model.size"),
+        (("return 5", "return 6"), "m.Model.__call__"),
+        (("depth: int = 2", "depth: int = 3"), "m.Config.depth default"),
+        (("default_factory=list", "default_factory=lambda: [1]"), "m.Config.names default"),
+        (("width: int = 4", "width: int = 5"), "m.Spec.width default"),
+        (("width: int", "width: float"), "m.Spec"),
+        (("RED = 1", "RED = 2"), "m.Colour.RED default"),
+        (("left: int = 0", "left: int = 1"), "m.Pair.left default"),
         (("np.float64(1)", "np.float64(2)"), "m.train"),
     ],
 )

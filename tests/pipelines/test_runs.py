@@ -17,9 +17,9 @@ from sklearn.linear_model import LogisticRegression
 
 from trine import data, models, pipelines
 from trine.access import audit, graph
-from trine.errors import Conflict, Failure, InvalidInput, NotFound, Refused
+from trine.errors import Conflict, Failure, InvalidInput, NotFound, Refused, Unavailable
+from trine.pipelines import executors, pipeline, step
 from trine.pipelines import operations as door
-from trine.pipelines import pipeline, step
 from trine.workspace import Workspace, recording_uses
 
 
@@ -549,7 +549,7 @@ def test_a_run_can_be_cancelled_and_resumed(ws: Workspace, marks: Path, monkeypa
     run = pipelines.get_pipeline_run("p")
     assert run.state == "cancelled"
     assert states(run) == {"first": "succeeded", "waiting": "cancelled", "last": "cancelled"}
-    with pytest.raises(Conflict, match="has cancelled; there is nothing to cancel"):
+    with pytest.raises(Conflict, match="is cancelled; there is nothing to cancel"):
         pipelines.cancel(run.id)
     Path("go").touch()
     assert body.resume(run.id).result == 1
@@ -751,3 +751,76 @@ def test_an_output_that_left_the_store_is_made_again(local_ws: Workspace, marks:
     assert again.result.height == 100_000
     assert "not in the store any more" in again.explain("big")
     assert ran(marks) == {"big": 2}
+
+
+def test_what_a_step_prints_can_be_read_while_it_runs_from_elsewhere_too(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trine.pipelines.engine.POLL_S", 0.01)
+    monkeypatch.setattr("trine.pipelines.engine.LEASE_S", 0.03)
+    begun, go = threading.Event(), threading.Event()
+
+    @step(cache=False)
+    def talk() -> None:
+        print("halfway")
+        begun.set()
+        go.wait()
+
+    body = pipeline(name="p")(lambda: talk())
+    thread = threading.Thread(target=lambda: body.run(ws=ws))
+    thread.start()
+    assert begun.wait(30)
+    run = pipelines.get_pipeline_run("p")
+    assert run.log("talk") == "halfway\n"
+    while not door.get_step_log(ws, id=run.id, step="talk").text:  # what another machine sees
+        assert thread.is_alive()
+        time.sleep(0.01)
+    assert door.get_step_log(ws, id=run.id, step="talk").text == "halfway\n"
+    go.set()
+    thread.join(30)
+    assert run.wait(30).log("talk") == "halfway\n"
+
+
+def test_a_ledger_that_is_away_for_a_moment_loses_nothing(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    move, calls = door.move_steps, list[int]()
+
+    def away(*args: Any, **values: Any) -> Any:
+        calls.append(1)
+        done = move(*args, **values) if len(calls) % 2 == 0 or len(calls) == 3 else None
+        if len(calls) in (1, 3):  # the first time before it is written, the second time after
+            raise Unavailable("away")
+        return done or move(*args, **values)
+
+    monkeypatch.setattr("trine.pipelines.operations.move_steps", away)
+    assert sums.run(n=4).result["joined"] == {"sum": 6, "label": "a"}
+
+
+def test_another_executor_can_be_brought_along(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Inline:
+        name = "inline"
+
+        def check(self, step: Any) -> None:
+            pass
+
+        def start(self, call: Any, done: Any) -> Any:
+            done(call.execute())
+
+        def close(self) -> None:
+            closed.append(True)
+
+    class Entry:
+        name = "inline"
+
+        def load(self) -> type[Inline]:
+            return Inline
+
+    closed: list[bool] = []
+    monkeypatch.setattr(
+        "importlib.metadata.entry_points", lambda group: [Entry()] if group == "trine.executors" else []
+    )
+    executors._known.cache_clear()  # type: ignore[attr-defined]
+    try:
+        assert pipelines.run(sums, {"n": 4}, executor="inline").result["joined"]["sum"] == 6
+    finally:
+        executors._known.cache_clear()  # type: ignore[attr-defined]
+    assert closed == [True]

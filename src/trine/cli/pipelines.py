@@ -280,8 +280,8 @@ def _live() -> Generator[Callable[[PipelineRunInfo, StepMove | None], None]]:
             table = Table.grid(padding=(0, 2))
             for key, move in list(moves.items()):
                 mark, colour = MARKS.get(move.state, (" ", ""))
-                took = _took(int((time.monotonic() - begun[key]) * 1e6)) if move.state == "running" else ""
-                told = f"{took:>8}" if took else _detail(move).strip()
+                is_running = move.state == "running"
+                told = f"{time.monotonic() - begun[key]:6.1f} s" if is_running else _detail(move).strip()
                 table.add_row(
                     Text(f"{mark} {key}", style=colour), Text(move.state, style="dim"), Text(told, overflow="ellipsis")
                 )

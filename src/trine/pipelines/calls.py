@@ -48,8 +48,6 @@ class StepCall:
 
     ws: Workspace
     run: str
-    pipeline: str
-    entry: str
     step: Step[..., Any]
     node: GraphStep
     stored: dict[str, list[Value]]

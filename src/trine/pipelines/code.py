@@ -8,7 +8,9 @@ module constants and the values in its closure count by content, libraries by na
 from __future__ import annotations
 
 import ast
+import dataclasses
 import dis
+import enum
 import functools
 import importlib
 import importlib.util
@@ -20,7 +22,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, cast, get_args
 
-from trine.errors import InvalidInput
+import msgspec
+
 from trine.ids import digest
 from trine.pipelines.kinds import hint
 from trine.pipelines.pipelines import Pipeline
@@ -110,8 +113,8 @@ class Code:
     def _content(self, label: str, thing: Any) -> None:
         try:
             self.parts[label] = Encoder().value(thing).id
-        except InvalidInput:
-            if type(thing).__module__.partition(".")[0] != "builtins" and hasattr(thing, "__qualname__"):
+        except Exception:  # of whatever library the thing is from: then it has no content, and that is told
+            if hasattr(thing, "__qualname__"):
                 self.parts[label] = f"{thing.__module__}.{thing.__qualname__}"
             else:
                 self.opaque.append(f'"{label}", a {type(thing).__module__}.{type(thing).__qualname__}')
@@ -123,6 +126,8 @@ class Code:
         self.parts[label] = digest([f"{name}: {one}" for name, one in inspect.get_annotations(kind).items()])
         for one in kind.__bases__:
             self._thing(f"{label} base {one.__qualname__}", one)
+        for name, default in _defaults(kind):
+            self._member(f"{label}.{name} default", default)
         for name, member in vars(kind).items():
             if isinstance(member, property):
                 for part in (member.fget, member.fset):
@@ -130,7 +135,10 @@ class Code:
                         self._thing(f"{label}.{name}", part)
             elif isinstance(member, (staticmethod, classmethod)):
                 self._thing(f"{label}.{name}", cast(Any, member).__func__)
-            elif isinstance(member, types.FunctionType) or not (name.startswith("__") or _is_slot(member)):
+            elif isinstance(member, types.FunctionType):
+                if is_local_file(member.__code__.co_filename):  # else some decorator made it from the fields
+                    self._function(member)
+            elif not (name.startswith("_") or _is_slot(member) or isinstance(member, kind)):
                 self._member(f"{label}.{name}", member)
 
     def _member(self, label: str, member: Any) -> None:
@@ -139,6 +147,19 @@ class Code:
         if len(self.opaque) > before and not isinstance(member, (list, dict, set)):
             del self.opaque[before:]  # a descriptor of some library: its class body is what counts
             self.parts[label] = f"{type(member).__module__}.{type(member).__qualname__}"
+
+
+def _defaults(kind: type) -> list[tuple[str, Any]]:
+    """What the fields of a class of values are when they are not given: values, or the functions that make them; and the
+    values of an enumeration."""
+    if dataclasses.is_dataclass(kind):
+        given = {field.name: (field.default, field.default_factory) for field in dataclasses.fields(kind)}
+        return [(name, one) for name, both in given.items() for one in both if one is not dataclasses.MISSING]
+    if issubclass(kind, msgspec.Struct):
+        return [(field.name, field.default) for field in msgspec.structs.fields(kind) if not field.required]
+    if issubclass(kind, enum.Enum):
+        return [(name, member.value) for name, member in kind.__members__.items()]
+    return list(getattr(kind, "_field_defaults", {}).items())
 
 
 def _is_slot(member: Any) -> bool:

@@ -27,7 +27,7 @@ from trine.pipelines.exchange import Exchange
 from trine.pipelines.executors import Attempt, Executor
 from trine.pipelines.graph import Graph, GraphStep
 from trine.pipelines.operations import LEASE_S, LogSoFar
-from trine.pipelines.owners import driving
+from trine.pipelines.owners import driving, shown
 from trine.pipelines.records import Lease, Lookup, Parts, PipelineRunInfo, StepError, StepMove, StepRun
 from trine.pipelines.steps import Step
 from trine.workspace import Workspace
@@ -298,8 +298,6 @@ class Engine:
             call = StepCall(
                 ws=self.ws,
                 run=self.info.id,
-                pipeline=self.info.pipeline,
-                entry=self.info.entry,
                 step=step,
                 node=node,
                 stored={need: self.exchange.stored[need] for need in node.needs},
@@ -411,7 +409,10 @@ class Engine:
             lease = door.renew_lease(self.ws, id=self.info.id, epoch=self.info.epoch, logs=self._logs_so_far())
             self._written, cancelled_by = now, lease.cancelled_by
         else:
-            cancelled_by = door.get_pipeline_run(self.ws, id=self.info.id).cancelled_by
+            found = door.get_pipeline_run(self.ws, id=self.info.id)
+            cancelled_by = found.cancelled_by
+            if found.epoch != self.info.epoch and not cancelled_by:
+                raise Conflict(f"Pipeline run {found.id} was taken over by {shown(found.owner)}.")
         if cancelled_by:
             raise RunCancelled(cancelled_by)
 

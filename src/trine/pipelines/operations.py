@@ -312,8 +312,8 @@ def cancel_pipeline_run(ws: Workspace, *, id: str, gone: bool = False) -> Pipeli
     """Ask a run's owner to end it; a run whose owner is away (`gone`: known to be dead) ends at once."""
     tx = ws.tx
     row = _find(ws, id)
-    if row.state not in ("running", "interrupted", "failed"):
-        raise Conflict(f"Pipeline run {row.id} has {row.state}; there is nothing to cancel.")
+    if row.state not in ("running", "interrupted"):
+        raise Conflict(f"Pipeline run {row.id} is {row.state}; there is nothing to cancel.")
     by = ws.on_behalf_of or ws.principal.name
     if row.state == "running" and row.lease_until_us > tx.now_us and not gone:
         tx.execute(update(pipeline_run).where(*_is(ws, row.id)).values(cancelled_by=by))

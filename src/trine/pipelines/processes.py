@@ -36,8 +36,6 @@ class Request(msgspec.Struct):
     """What the process is asked to do."""
 
     run: str
-    pipeline: str
-    entry: str
     module: str
     step: str
     node: GraphStep
@@ -68,8 +66,6 @@ class _Process:
         self._ended = threading.Event()
         request = Request(
             run=call.run,
-            pipeline=call.pipeline,
-            entry=call.entry,
             module=_module_of(call.step),
             step=call.step.name,
             node=call.node,
@@ -179,8 +175,6 @@ def main() -> None:
         call = StepCall(
             ws=ws,
             run=request.run,
-            pipeline=request.pipeline,
-            entry=request.entry,
             step=step,
             node=request.node,
             stored=request.stored,

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from trine.errors import Conflict, Failure, InvalidInput, TrineError
 from trine.ids import new_id
 from trine.pipelines import logs
@@ -76,7 +78,11 @@ class PipelineRun:
     @property
     def steps(self) -> list[StepRun]:
         """Its steps in the order of the body."""
-        return door.list_step_runs(self._ws, id=self.id)
+        found = door.list_step_runs(self._ws, id=self.id)
+        if self.state != "interrupted":
+            return found
+        stopped = ("running", "retrying")
+        return [msgspec.structs.replace(one, state="interrupted") if one.state in stopped else one for one in found]
 
     @property
     def result(self) -> Any:
