@@ -12,8 +12,9 @@ from trine.evaluation.gate import Gate
 from trine.loop import operations as door
 from trine.loop.cycles import Cycle
 from trine.loop.definition import Definition, LoopInfo
-from trine.loop.moves import Turn, drive
+from trine.loop.driver import drive
 from trine.loop.triggers import Trigger
+from trine.loop.turns import Turn
 from trine.serving.rollouts import Canary
 from trine.workspace import Workspace, current_workspace
 
