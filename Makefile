@@ -56,7 +56,7 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[demo,postgres]' --group test --group check --group docs
 	@touch $@
 
-constraints: $(VENV)/.made  ## renew the pinned versions from what the registry has now
+constraints:  ## renew the pinned versions from what the registry has now
 	rm -rf .bench/pins && $(PYTHON) -m venv .bench/pins && .bench/pins/bin/python -m pip install --quiet --upgrade pip
 	.bench/pins/bin/python -m pip install --quiet --editable '.[demo,postgres]' --group test --group check --group docs
 	.bench/pins/bin/python -m pip freeze --all --exclude-editable | grep -v '^setuptools' > constraints.txt
