@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trine.cli.shell import ago, argument, command, echo, group, option, show
+from trine.cli.shell import ago, argument, command, echo, group, is_json, option, print_table, show
 
 if TYPE_CHECKING:
-    from trine.data import Changes, Diff
+    from trine.data import Changes, Commit, Diff
     from trine.workspace import Located, Workspace
 
 FILE = click.Path(path_type=Path)
+SHOWN = 50
+"""Paths of a kind that are printed; --json has them all."""
 
 
 @group()
@@ -53,7 +55,7 @@ def status(ws: Located, path: Path) -> None:
 
     found = room.status(path, ws=ws)
     head = f"{found.path} is {found.dataset}@{found.commit[:12]}"
-    show(found, text=head if found.changes.clean else f"{head} with changes:{_changes(found.changes)}")
+    show(found, text=head if found.changes.clean else f"{head} with changes:\n{_changes(found.changes)}")
 
 
 @data.command("checkout")
@@ -116,20 +118,27 @@ def log(ws: Workspace, ref: str, limit: int) -> None:
 @argument("ref")
 @command(example="trine data show sales@v1")
 def show_(ws: Workspace, ref: str) -> None:
-    """A version's schema, profile and check results."""
+    """A version's columns with their profile, its checks with rows that fail them; of a folder: its files."""
     from trine import data as room
-    from trine.cli.shell import is_json, print_table
-    from trine.data.profiles import shown
 
     commit = room.resolve(ref, ws=ws)
-    if is_json() or not commit.profile:
+    size = f"{commit.rows:,} rows" if commit.rows is not None else f"{commit.files:,} files"
+    echo(f"{commit.ref}  {size}, {_bytes(commit.size_bytes)}  {commit.state}  {commit.message}".rstrip())
+    if is_json():
         show(commit)
-        return
-    echo(f"{commit.ref}  {commit.rows:,} rows  {commit.state}  {commit.message}")
-    columns = room.profile_of(ws, commit).columns
+    elif commit.profile:
+        _show_table(ws, commit)
+    else:
+        _show_files(ws, commit)
+
+
+def _show_table(ws: Workspace, commit: Commit) -> None:
+    from trine import data as room
+    from trine.data.profiles import shown
+
     rows = [
         [c.name, c.dtype, c.nulls, c.distinct, shown(c.min, c.dtype), shown(c.mean, c.dtype), shown(c.max, c.dtype)]
-        for c in columns
+        for c in room.profile_of(ws, commit).columns
     ]
     print_table(["column", "type", "nulls", "distinct", "min", "mean", "max"], rows)
     for one in commit.checks:
@@ -137,6 +146,16 @@ def show_(ws: Workspace, ref: str) -> None:
         echo(f"{'ok' if one.passed else one.severity:<6} {one.name}{told}")
         for row in one.examples:
             echo("       " + "  ".join(f"{name}={value}" for name, value in row.items()))
+
+
+def _show_files(ws: Workspace, commit: Commit) -> None:
+    from trine.data.trees import read_tree
+
+    entries = read_tree(ws.store, commit.tree)
+    for entry in entries[:SHOWN]:
+        echo(f"  {_bytes(entry.size):>12}  {entry.path}")
+    if len(entries) > SHOWN:
+        echo(f"  … and {len(entries) - SHOWN:,} more")
 
 
 @data.command("diff")
@@ -171,13 +190,10 @@ def _difference(found: Diff) -> str:
 
 
 def _changes(changes: Changes) -> str:
-    lines = [
-        f"\n  {mark} {path}"
-        for mark, paths in (("+", changes.added), ("-", changes.removed), ("~", changes.changed))
-        for path in paths[:50]
-    ]
-    hidden = sum(max(0, len(paths) - 50) for paths in (changes.added, changes.removed, changes.changed))
-    return "".join(lines) + (f"\n  … and {hidden} more" if hidden else "")
+    parts = (("+", changes.added), ("-", changes.removed), ("~", changes.changed))
+    lines = [f"  {mark} {path}" for mark, paths in parts for path in paths[:SHOWN]]
+    hidden = sum(max(0, len(paths) - SHOWN) for _, paths in parts)
+    return "\n".join([*lines, f"  … and {hidden:,} more"] if hidden else lines)
 
 
 @data.command("tag")

@@ -79,7 +79,7 @@ def commit_dataset(
         "size_bytes": size_bytes,
         "schema": msgspec.json.encode(schema).decode(),
         "profile": profile,
-        "checks": canonical_json(checks).decode(),
+        "checks": msgspec.json.encode(checks).decode(),
         "message": message,
         "author": ws.on_behalf_of or ws.principal.name,
         "state": state,
