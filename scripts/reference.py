@@ -82,7 +82,8 @@ def _object(name: str, value: Any) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    return (inspect.getdoc(value) or "").replace("\n    ", "\n\n        ") if isinstance(inspect.getdoc(value), str) else ""
+    """A docstring as Markdown: indented parts become code."""
+    return (inspect.getdoc(value) or "").replace("\n    ", "\n\n        ")
 
 
 def operations() -> str:

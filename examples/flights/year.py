@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import suppress
 
 import polars as pl
 from flights import CHECKS, INPUTS, arrivals, flights, known, planes, weather
@@ -22,19 +23,15 @@ ASKED, CANARY = 2_000, 400
 def arrive(tag: str, **frames: pl.DataFrame) -> None:
     """Commit what came; what was there already stays as it is."""
     for name, rows in frames.items():
-        try:
+        with suppress(Conflict):
             trine.dataset(name).commit(rows, tag=tag, checks=CHECKS if name == "flights" else None)
-        except Conflict:
-            pass
 
 
 def hire_reviewer(ws: trine.Workspace) -> trine.Workspace:
     """Nothing becomes production unless somebody else approves; this is who does."""
     access.set_policy(ws, name="four-eyes", operation="models.promote_model", when={"alias": "production"})
-    try:
+    with suppress(Conflict):
         access.create_principal(ws, name="user:rita")
-    except Conflict:
-        pass
     access.grant_role(ws, principal_name="user:rita", role="approver")
     rita = trine.connect(token=access.create_token(ws, principal_name="user:rita", expires_s=3600).text)
     trine.connect()  # and back to ourselves
@@ -91,7 +88,12 @@ def month(number: int, rita: trine.Workspace, client: serving.Client) -> None:
         watch(trine.current_workspace())
         for who, version in (("frozen", "delays@1"), ("looped", serves)):
             chance = trine.models.load_model(version).predict(joined.select(INPUTS))["probability"]
-            run.log({f"{who}.auc": roc_auc_score(joined[LABEL], chance), f"{who}.brier": brier_score_loss(joined[LABEL], chance)})
+            run.log(
+                {
+                    f"{who}.auc": roc_auc_score(joined[LABEL], chance),
+                    f"{who}.brier": brier_score_loss(joined[LABEL], chance),
+                }
+            )
         run.log({"asked": len(serving.predictions("delays", began)), "late": joined[LABEL].mean()})
         run.tags({"verdict": verdict.outcome, "moved": ", ".join(verdict.moved[:3]), "version": serves})
         run.tags({"outcome": cycle.outcome if cycle else "", "decision": cycle.reason if cycle else "nothing to do"})
