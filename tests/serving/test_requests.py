@@ -16,7 +16,8 @@ from trine.errors import InvalidInput
 from trine.models import Field
 from trine.models.signature import polars_type
 from trine.serving.columns import Column, Columns, series_of
-from trine.serving.requests import DATATYPES, read_inference, read_invocation
+from trine.serving.inference import DATATYPES, read_inference
+from trine.serving.invocations import read_invocation
 
 FIELDS = [
     Field("f", "float64"),

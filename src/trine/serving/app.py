@@ -20,10 +20,12 @@ from trine import __version__
 from trine.errors import InvalidInput, NotFound, TooLarge, TrineError
 from trine.ids import new_id
 from trine.serving import shipping
+from trine.serving.inference import describe_tensors, read_inference, write_inference
+from trine.serving.invocations import read_invocation, write_invocation
 from trine.serving.live import Live, Served
 from trine.serving.log import Durability, PredictionLog
 from trine.serving.predictor import Predictor, Request
-from trine.serving.requests import LARGEST_BODY, Asked, datatype_of, read_inference, read_invocation
+from trine.serving.requests import Asked
 from trine.workspace import Workspace
 
 log = logging.getLogger("trine.serving")
@@ -32,6 +34,8 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Handler = Callable[[Request], Awaitable["Answer"]]
+
+LARGEST_BODY = 16 << 20
 
 ROTATE_BYTES = 16 << 20
 """A segment of the prediction log that is as large as this is closed and shipped."""
@@ -217,24 +221,8 @@ class Application:
     async def _invoke(self, request: Request) -> Answer:
         if not request.endpoint:
             raise NotFound(f"This process serves {', '.join(self.names)}: post to /endpoints/NAME/invocations.")
-        read = partial(_read_invocation, request)
-        _, served, done = await self.predictor.predict(request, read)
-        values = done.columns
-        if len(done.names) == 1:
-            predictions: list[Any] = values[done.names[0]]
-        else:
-            predictions = [
-                dict(zip(done.names, row, strict=True))
-                for row in zip(*(values[name] for name in done.names), strict=True)
-            ]
-        body = {
-            "predictions": predictions,
-            "prediction_ids": done.ids,
-            "model_versions": done.models,
-            "variants": done.variants,
-            "route": served.route.number,
-        }
-        return Answer(200, msgspec.json.encode(body), done.headers, afterwards=done.afterwards)
+        _, served, done = await self.predictor.predict(request, partial(_read_invocation, request))
+        return Answer(200, write_invocation(done, served.route.number), done.headers, afterwards=done.afterwards)
 
     async def _ping(self, _: Request) -> Answer:
         ready = all(map(self.live.is_ready, self.names))
@@ -247,29 +235,8 @@ class Application:
 
     async def _infer(self, request: Request) -> Answer:
         asked, served, done = await self.predictor.predict(request, partial(_read_inference, request))
-        names = done.names if asked.outputs is None else [name for name in asked.outputs if name in done.names]
-        versions = list(dict.fromkeys(model.rpartition("@")[2] for model in done.models))
-        body = {
-            "model_name": served.route.endpoint,
-            "model_version": ",".join(versions),
-            "id": asked.id or (done.ids[0] if done.ids else ""),
-            "parameters": {
-                "prediction_ids": done.ids,
-                "model_versions": done.models,
-                "variants": done.variants,
-                "route": served.route.number,
-            },
-            "outputs": [
-                {
-                    "name": name,
-                    "datatype": datatype_of(done.dtypes.get(name, "")),
-                    "shape": [len(done.columns[name])],
-                    "data": done.columns[name],
-                }
-                for name in names
-            ],
-        }
-        return Answer(200, msgspec.json.encode(body), done.headers, afterwards=done.afterwards)
+        body = write_inference(asked, done, served.route.endpoint, served.route.number)
+        return Answer(200, body, done.headers, afterwards=done.afterwards)
 
     async def _server(self, _: Request) -> Answer:
         paths = [f"/endpoints/{name}/invocations" for name in self.names]
@@ -297,16 +264,13 @@ class Application:
         if request.version:
             runner = served.runners[served.variant_of_version(request.version).name]
 
-        def tensors(fields: Any) -> list[dict[str, Any]]:
-            return [{"name": one.name, "datatype": datatype_of(one.dtype), "shape": [-1]} for one in fields]
-
         return _json(
             {
                 "name": request.endpoint,
                 "versions": [one.model.rpartition("@")[2] for one in served.live],
                 "platform": "trine",
-                "inputs": tensors(runner.signature.inputs),
-                "outputs": tensors(runner.signature.outputs),
+                "inputs": describe_tensors(runner.signature.inputs),
+                "outputs": describe_tensors(runner.signature.outputs),
             }
         )
 
