@@ -247,6 +247,34 @@ def test_a_view_without_time_gives_the_last_row_of_each_key():
     assert got["year"].to_list() == [2004, 2001, None, None]
 
 
+def test_a_view_without_time_does_not_look_at_the_spines_times():
+    planes = FeatureView("planes", Entity("k", ["k"]), source="p", time=None, features=["year"])
+    timed = FeatureView("timed", Entity("k", ["k"]), source="t", time="t", features=["x"])
+    spine = pl.DataFrame({"k": [1, 1, 1], "at": [dt.datetime(1950, 1, 1), None, START]})
+    sources = {
+        "planes": pl.DataFrame({"k": [1], "year": [2001]}).lazy(),
+        "timed": pl.DataFrame({"k": [1, 1], "t": [dt.datetime(1940, 1, 1), START], "x": [1.0, 2.0]}).lazy(),
+    }
+    got = join_service(spine, FeatureService("s", [planes, timed]), sources)
+    assert got["year"].to_list() == [2001] * 3 and got["x"].to_list() == [1.0, None, 2.0]
+
+
+def test_many_moments_are_searched_in_order_with_the_same_answers():
+    rng = np.random.default_rng(0)
+    hours = lambda count: [START + dt.timedelta(hours=int(h)) for h in rng.integers(0, 500, count)]  # noqa: E731
+    source = pl.DataFrame({"k": rng.integers(0, 40, 3000), "t": hours(3000), "x": rng.normal(size=3000)})
+    spine = pl.DataFrame({"k": rng.integers(-1, 41, 5000), "at": hours(5000)})
+    features = {
+        "x": latest("x"),
+        "n": count(window="2d"),
+        "least": min_("x", window="2d"),
+        "sum": sum_("x", window="9h"),
+    }
+    whole = joined(source, spine, features, ttl="3d")
+    parts = [joined(source, spine.slice(start, 100), features, ttl="3d") for start in range(0, 5000, 100)]
+    assert whole.equals(pl.concat(parts))
+
+
 def test_one_view_can_be_read_by_two_columns_of_the_spine():
     weather = FeatureView("w", Entity("airport", {"origin": str}), source="w", time="t", features=["temp", "wind"])
     service = FeatureService("s", [weather["temp"], weather.on({"origin": "dest"}, prefix="dest_")])

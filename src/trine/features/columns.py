@@ -19,24 +19,6 @@ _FAR_US = 1 << 60
 _KEY_DTYPES: dict[KeyType, Any] = {"str": pl.String, "int": pl.Int64, "bool": pl.Boolean, "date": pl.Date}
 
 
-def frame_of(given: Any, what: str) -> pl.DataFrame:
-    """A Polars frame from a Polars, pandas, Arrow or dict-of-columns one; a pandas index that means something becomes columns."""
-    if isinstance(given, pl.DataFrame):
-        return given
-    if isinstance(given, pl.LazyFrame):
-        return given.collect()
-    try:
-        if type(given).__module__.partition(".")[0] == "pandas":
-            counted = type(given.index).__name__ == "RangeIndex" and given.index.name is None
-            return pl.from_pandas(given if counted else given.reset_index())
-        return pl.DataFrame(given)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        raise InvalidInput(
-            f"{what} is a {type(given).__name__}, which cannot be read as a table ({error}). "
-            "Give a Polars, pandas or Arrow table, or a dict of columns."
-        ) from error
-
-
 def need_columns(columns: Sequence[str], needed: Sequence[str], what: str) -> None:
     """InvalidInput for the first needed column that is not there."""
     for column in needed:

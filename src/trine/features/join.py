@@ -24,7 +24,7 @@ from trine.features.columns import (
     to_int,
     truth,
 )
-from trine.features.definitions import Feature, FeatureService, FeatureView, Selection
+from trine.features.definitions import Feature, FeatureService, FeatureView, KeyType, Selection
 from trine.features.durations import duration_us
 from trine.features.timeline import Ints, Moments, Timeline
 from trine.features.windows import Bools, Column, Windows
@@ -54,7 +54,7 @@ def latest_rows(rows: Rows, moments: Moments, ttl_us: int) -> Ints:
         best = newest.order[np.maximum.accumulate(rank[arriving.order])]  # newest among all that have arrived
     else:
         arriving, best = newest, newest.order
-    end = arriving.upto(moments.codes, moments.times_us)
+    end = arriving.upto_each(moments)
     found = best[np.maximum(end - 1, 0)]
     seen = (end > 0) & (rows.codes[found] == moments.codes)
     if ttl_us:
@@ -62,24 +62,27 @@ def latest_rows(rows: Rows, moments: Moments, ttl_us: int) -> Ints:
     return np.where(seen, found, -1)
 
 
-def window_feature(
-    feature: Feature, windows: Windows, column: Column, asked: Bools, dtype: pl.DataType, name: str
-) -> pl.Series:
-    """One windowed feature at every moment, null where nothing was asked or the aggregate has no value."""
+def window_feature(feature: Feature, windows: Windows, column: Column, asked: Bools) -> Column:
+    """One windowed feature at every moment; not there where nothing was asked or the aggregate has no value."""
     span = feature.window_us
     match feature.how:
         case "count":
-            return nullable(windows.count(column, span), asked, name)
+            return Column(windows.count(column, span), asked)
         case "sum":
-            return nullable(windows.total(column, span), asked, name)
+            return Column(windows.total(column, span), asked)
         case "mean":
-            return nullable(windows.mean(column, span), asked & (windows.count(column, span) > 0), name)
+            return Column(windows.mean(column, span), asked & (windows.count(column, span) > 0))
         case "std":
-            return nullable(windows.std(column, span), asked & (windows.count(column, span) > 1), name)
+            return Column(windows.std(column, span), asked & (windows.count(column, span) > 1))
+        case "min":
+            return Column(windows.least(column, span), asked & (windows.count(column, span) > 0))
         case _:
-            pick = windows.least if feature.how == "min" else windows.greatest
-            values = nullable(pick(column, span), asked & (windows.count(column, span) > 0), name)
-            return values.cast(dtype) if dtype != pl.Null and not dtype.is_decimal() else values
+            return Column(windows.greatest(column, span), asked & (windows.count(column, span) > 0))
+
+
+def keeps_type(feature: Feature, dtype: pl.DataType) -> bool:
+    """Whether a windowed feature has its column's own type: the least and the greatest value do, as far as they can."""
+    return feature.how in ("min", "max") and dtype != pl.Null and not dtype.is_decimal()
 
 
 def window_column(feature: Feature, of: Callable[[str], pl.Series], size: int, what: str) -> Column:
@@ -112,38 +115,58 @@ def visible_rows(view: FeatureView, source: pl.LazyFrame, schema: pl.Schema, key
     return source.select(columns).drop_nulls(own)
 
 
-def _join_view(
-    spine: pl.DataFrame, times: pl.Series | None, selection: Selection, source: pl.LazyFrame
-) -> list[pl.Series]:
+class _Spine:
+    """The rows that ask. What views share that look at the same columns is worked out once."""
+
+    def __init__(self, frame: pl.DataFrame, times: pl.Series | None) -> None:
+        self.frame = frame
+        self.times = times
+        self._keys: dict[tuple[bool, tuple[str, ...]], _Keys] = {}
+
+    def keys(self, columns: list[str], kinds: list[KeyType], timed: bool) -> _Keys:
+        """The different keys in those columns, numbered, and which of them each row asks for, at its time if `timed`."""
+        mark = timed, (*columns, *kinds)
+        if mark not in self._keys:
+            self._keys[mark] = self._number(columns, kinds, self.times if timed else None)
+        return self._keys[mark]
+
+    def _number(self, columns: list[str], kinds: list[KeyType], times: pl.Series | None) -> _Keys:
+        asked = self.frame.select(key_columns(columns, kinds))
+        distinct = asked.drop_nulls().unique().with_row_index("code").cast({"code": pl.Int64})
+        codes = asked.join(distinct, on=asked.columns, how="left", maintain_order="left")["code"]
+        asks = codes.is_not_null()
+        if times is not None:
+            asks = asks & times.is_not_null()
+        times_us = np.zeros(len(codes), np.int64) if times is None else to_int(times)
+        return _Keys(distinct, asks.to_numpy(), Moments(to_int(codes, distinct.height), times_us, distinct.height))
+
+
+@dataclass(frozen=True)
+class _Keys:
+    distinct: pl.DataFrame
+    asked: Bools
+    moments: Moments
+
+
+def _join_view(spine: _Spine, selection: Selection, source: pl.LazyFrame) -> list[pl.Series]:
     view = selection.view
     schema = source.collect_schema()
     check_source(view, schema)
     what = f'dataset "{view.source}"'
-    need_columns(spine.columns, selection.spine_keys, "The spine")
+    need_columns(spine.frame.columns, selection.spine_keys, "The spine")
     source_kinds = key_types(view.entity, view.source_keys, schema, what)
-    kinds = key_types(view.entity, selection.spine_keys, spine.schema, "the spine", source_kinds)
-
-    asked_keys = spine.select(key_columns(selection.spine_keys, kinds))
-    names = asked_keys.columns
-    distinct = asked_keys.drop_nulls().unique().with_row_index("code").cast({"code": pl.Int64})
-    groups = distinct.height
-    codes = asked_keys.join(distinct, on=names, how="left", maintain_order="left")["code"]
-    asked = codes.is_not_null()
-    if view.time is not None and times is not None:
-        asked = asked & times.is_not_null()
-        moments = Moments(to_int(codes, groups), to_int(times))
-    else:
-        moments = Moments(to_int(codes, groups), np.zeros(spine.height, np.int64))
-
+    kinds = key_types(view.entity, selection.spine_keys, spine.frame.schema, "the spine", source_kinds)
+    keys = spine.keys(selection.spine_keys, kinds, timed=view.time is not None)
     found = visible_rows(view, source, schema, key_columns(view.source_keys, kinds))
-    if bounds := _span(selection, times):
+    if bounds := _span(selection, spine.times):
         found = found.filter(pl.col("event_us").is_between(*bounds))
-    table = found.join(distinct.lazy(), on=names, how="inner", maintain_order="left").drop(names).collect()
+    names = [name for name in keys.distinct.columns if name != "code"]
+    table = found.join(keys.distinct.lazy(), on=names, how="inner", maintain_order="left").drop(names).collect()
     event_us = to_int(table["event_us"])
     has_known = view.created is not None or bool(view.delay)
     known_us = to_int(table["known_us"]) if has_known else event_us
-    rows = Rows(to_int(table["code"]), event_us, known_us, groups)
-    return _features(selection, table, rows, moments, asked.to_numpy(), what)
+    rows = Rows(to_int(table["code"]), event_us, known_us, keys.moments.groups)
+    return _features(selection, table, rows, keys.moments, keys.asked, what)
 
 
 def _span(selection: Selection, times: pl.Series | None) -> tuple[int, int] | None:
@@ -177,9 +200,10 @@ def _features(
                 newest = nullable(positions, asked & (positions >= 0), "position")
             made.append(column(feature.column).gather(newest).alias(out))
         else:
-            values = window_column(feature, column, table.height, what)
-            dtype = column(feature.column).dtype if feature.column else pl.Int64()
-            made.append(window_feature(feature, windows, values, asked, dtype, out))
+            found = window_feature(feature, windows, window_column(feature, column, table.height, what), asked)
+            values = nullable(found.values, found.valid, out)
+            own = column(feature.column).dtype if feature.column else values.dtype
+            made.append(values.cast(own) if keeps_type(feature, own) else values)
     return made
 
 
@@ -213,9 +237,10 @@ def join_service(
         times = spine.select(
             time_us(pl.col(named), spine.schema[named], f'Time column "{named}" of the spine')
         ).to_series()
+    asking = _Spine(spine, times)
     made: list[pl.Series] = []
     for selection in service.selections:
-        made += _join_view(spine, times, selection, sources[selection.view.name])
+        made += _join_view(asking, selection, sources[selection.view.name])
     out = spine.hstack(made)
     assert out.height == spine.height, "a point-in-time join must keep the spine's rows"
     return out

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-import polars as pl
 
 from trine.errors import InvalidInput
 from trine.features import operations
@@ -106,10 +105,10 @@ def _read(
     ]
     asked = [base64.urlsafe_b64encode(key or b"").decode() for each in encoded for key in each]
     answers = operations.read_online(ws, views=places, keys=asked)
-    columns: list[pl.Series] = []
+    columns: dict[str, list[Any]] = {}
     for selection, answer, wanted in zip(service.selections, answers, encoded, strict=True):
-        columns += read_snapshot(selection, answer.header, wanted, dict(answer.rows), _moment(selection, answer, at_us))
-    return pl.DataFrame(columns).to_dicts()
+        columns |= read_snapshot(selection, answer.header, wanted, dict(answer.rows), _moment(selection, answer, at_us))
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _is_loose(selection: Selection) -> bool:

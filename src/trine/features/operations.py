@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Literal
+import functools
+from typing import Any, Literal, TypeVar
 
 import msgspec
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 
-from trine.data.commits import split_ref
-from trine.data.operations import get_commit
-from trine.data.profiles import Profile
 from trine.errors import InvalidInput, NotFound, Unavailable, nearest
 from trine.features.definitions import Entity, FeatureService, FeatureView
 from trine.features.durations import duration_us
-from trine.features.online_file import Held, OnlineFile
-from trine.features.snapshots import Header, OnlineRow
+from trine.features.online_file import Header, Held, OnlineFile, OnlineRow
 from trine.features.tables import definition, publication
 from trine.ids import canonical_json, digest
 from trine.ledger import upsert
@@ -24,6 +21,7 @@ from trine.operations import Limit, Name, Page, operation, page_of, page_start
 from trine.workspace import Workspace
 
 Kind = Literal["entity", "view", "service"]
+Definition = TypeVar("Definition", FeatureView, FeatureService)
 _NOUNS: dict[str, str] = {"entity": "entity", "view": "feature view", "service": "feature service"}
 
 
@@ -220,14 +218,20 @@ def _newest(ws: Workspace, kind: Kind, limit: int, page: str) -> list[Row[Any]]:
     return list(ws.tx.all(query))
 
 
+@functools.lru_cache(maxsize=256)
+def _decoded(spec: str, kind: type[Definition]) -> Definition:
+    """A definition from its JSON; definitions never change, and checking one takes longer than reading features."""
+    return msgspec.json.decode(spec, type=kind)
+
+
 def _view(row: Row[Any]) -> ViewVersion:
-    spec = msgspec.json.decode(row.spec, type=FeatureView)
-    return ViewVersion(row.name, row.version, row.hash, spec, row.author, row.created_us)
+    made = _decoded(row.spec, FeatureView)
+    return ViewVersion(row.name, row.version, row.hash, made, row.author, row.created_us)
 
 
 def _service(row: Row[Any]) -> ServiceVersion:
-    spec = msgspec.json.decode(row.spec, type=FeatureService)
-    return ServiceVersion(row.name, row.version, row.hash, spec, row.author, row.created_us)
+    made = _decoded(row.spec, FeatureService)
+    return ServiceVersion(row.name, row.version, row.hash, made, row.author, row.created_us)
 
 
 def _entity(row: Row[Any]) -> EntityVersion:
@@ -318,6 +322,13 @@ def _published(row: Any) -> Publication:
     return Publication(**{name: getattr(row, name) for name in Publication.__struct_fields__})
 
 
+_PUBLISHED = select(publication).where(
+    publication.c.project == bindparam("in_project"),
+    publication.c.view == bindparam("of_view"),
+    publication.c.hash == bindparam("with_hash"),
+)
+
+
 @operation("GET /feature-online", allows="features.read")
 def read_online(ws: Workspace, *, views: list[str], keys: list[str] = []) -> list[OnlineAnswer]:  # noqa: B006
     """The online rows of keys in several views.
@@ -330,8 +341,7 @@ def read_online(ws: Workspace, *, views: list[str], keys: list[str] = []) -> lis
     answers: list[OnlineAnswer] = []
     for place, reference in enumerate(views):
         name, _, hash = reference.partition(":")
-        mine = (publication.c.project == ws.project) & (publication.c.view == name)
-        row = ws.tx.first(select(publication).where(mine, publication.c.hash == hash))
+        row = ws.tx.execute(_PUBLISHED, {"in_project": ws.project, "of_view": name, "with_hash": hash}).first()
         if row is None:
             raise NotFound(
                 f'Feature view "{name}" has no online rows for that definition. '
@@ -409,13 +419,13 @@ def _freshness(ws: Workspace, view: ViewVersion, at_us: int) -> Freshness:
 
 def _newest_in_source(ws: Workspace, view: FeatureView) -> tuple[str, int | None]:
     """The head commit of the view's dataset, and the greatest time in it (from the commit's profile)."""
-    name, ref = split_ref(view.source)
+    from trine import data
+
     try:
-        commit = get_commit(ws, name=name, ref=ref)
+        commit = data.resolve(view.source, ws=ws)
     except NotFound:
         return "", None
     if view.time is None or not commit.profile:
         return commit.node, None
-    profile = msgspec.json.decode(ws.store.get(commit.profile), type=Profile)
-    column = profile.column(view.time)
+    column = data.profile_of(ws, commit).column(view.time)
     return commit.node, int(column.max) if column is not None and isinstance(column.max, (int, float)) else None

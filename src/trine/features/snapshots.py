@@ -22,21 +22,10 @@ from trine.errors import InvalidInput, nearest
 from trine.features.columns import check_source, key_columns, key_types, to_int
 from trine.features.definitions import Feature, FeatureView, KeyType, Selection
 from trine.features.durations import duration_us
-from trine.features.join import Rows, latest_rows, visible_rows, window_column, window_feature
+from trine.features.join import Rows, keeps_type, latest_rows, visible_rows, window_column, window_feature
+from trine.features.online_file import Header, OnlineRow
 from trine.features.timeline import Moments
 from trine.features.windows import Column, Windows
-
-
-class Header(msgspec.Struct, frozen=True, array_like=True):
-    """How to read a snapshot's rows: the kinds of its keys, the columns' types (as an empty Arrow file)."""
-
-    kinds: list[KeyType]
-    schema: bytes
-    whole: list[bool]
-
-    def types(self) -> pl.Schema:
-        """The source's column types by name."""
-        return pl.read_ipc(io.BytesIO(self.schema)).schema
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True):
@@ -46,14 +35,6 @@ class Value(msgspec.Struct, frozen=True, array_like=True):
     newest: list[Any]
     times_us: bytes
     columns: list[tuple[bytes, bytes]]
-
-
-class OnlineRow(msgspec.Struct, frozen=True, array_like=True):
-    """A key's bytes, the time of its newest row, its encoded `Value`."""
-
-    key: bytes
-    event_us: int
-    value: bytes
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -99,7 +80,7 @@ def take_snapshot(view: FeatureView, source: pl.LazyFrame, until_us: int) -> Sna
     known_us = to_int(table["known_us"]) if view.created is not None or view.delay else event_us
     groups = distinct.height
     rows = Rows(codes, event_us, known_us, groups)
-    now = Moments(np.arange(groups), np.full(groups, until_us))
+    now = Moments(np.arange(groups), np.full(groups, until_us), groups)
     newest = latest_rows(rows, now, 0)
 
     whole, tails = _tails(view, table, rows, until_us)
@@ -159,12 +140,16 @@ def _plain(series: pl.Series, view: FeatureView) -> list[Any]:
     return series.to_list()
 
 
-def _typed(values: list[Any], dtype: pl.DataType, name: str) -> pl.Series:
+def _typed(values: list[Any], dtype: pl.DataType) -> list[Any]:
+    """The values that a column of that type gives; text and numbers are themselves already."""
     if dtype.is_temporal():
-        return pl.Series(name, values, pl.Int64).cast(pl.Int32 if dtype == pl.Date else pl.Int64).cast(dtype)
-    if isinstance(dtype, (pl.Categorical, pl.Enum)) or dtype.is_decimal():
-        return pl.Series(name, values, pl.String).cast(dtype)
-    return pl.Series(name, values, dtype)
+        whole = pl.Series(values, dtype=pl.Int64)
+        return whole.cast(pl.Int32 if dtype == pl.Date else pl.Int64).cast(dtype).to_list()
+    if dtype.is_decimal():
+        return pl.Series(values, dtype=pl.String).cast(dtype).to_list()
+    if dtype == pl.Boolean:
+        return [None if value is None else bool(value) for value in values]
+    return values
 
 
 def encode_key(selection: Selection, kinds: Sequence[KeyType], keys: dict[str, Any], row: int) -> bytes | None:
@@ -207,7 +192,7 @@ def _key_value(value: Any, kind: KeyType, column: str, row: int) -> Any:
 
 def read_snapshot(
     selection: Selection, header: Header, keys: Sequence[bytes | None], found: Mapping[bytes, bytes], at_us: int
-) -> list[pl.Series]:
+) -> dict[str, list[Any]]:
     """The selected features of the keys at one moment, from the values found for them. A None key has null features."""
     view = selection.view
     types = header.types()
@@ -219,8 +204,9 @@ def read_snapshot(
     kept = [value for value in values if value is not None]
     alive = _alive(view, values, at_us)
     columns = latest_columns(view)
-    windows, tail = _windows(view, header, kept, np.flatnonzero(here), Moments(np.arange(size), np.full(size, at_us)))
-    made: list[pl.Series] = []
+    moments = Moments(np.arange(size), np.full(size, at_us), size)
+    windows, tail = _windows(view, header, kept, np.flatnonzero(here), moments)
+    made: dict[str, list[Any]] = {}
     for name in selection.features:
         feature = view.feature(name)
         out = selection.prefix + name
@@ -229,10 +215,15 @@ def read_snapshot(
             plain = [
                 value.newest[position] if value and live else None for value, live in zip(values, alive, strict=True)
             ]
-            made.append(_typed(plain, types[feature.column], out))
+            made[out] = _typed(plain, types[feature.column])
         else:
-            dtype = types[feature.column] if feature.column else pl.Int64()
-            made.append(window_feature(feature, windows, tail[_slot(feature)], asked, dtype, out))
+            answer = window_feature(feature, windows, tail[_slot(feature)], asked)
+            answers = [
+                value if there else None
+                for value, there in zip(answer.values.tolist(), answer.valid.tolist(), strict=True)
+            ]
+            own = types[feature.column] if feature.column else pl.Int64()
+            made[out] = _typed(answers, own) if keeps_type(feature, own) else answers
     return made
 
 

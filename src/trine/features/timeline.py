@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
+_MANY = 2_000
+
 
 @dataclass(frozen=True)
 class Moments:
-    """Rows that ask: for key number `codes[i]` (a code that no source row has: an unknown key) as of `times_us[i]`."""
+    """Rows that ask: for key number `codes[i]` (`groups` for an unknown key, which no source row has) as of `times_us[i]`."""
 
     codes: Ints
     times_us: Ints
+    groups: int
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The moments by key and time; sorted once, whatever they are asked of."""
+        return Timeline(self.codes, self.times_us, self.groups)
 
 
 class Timeline:
@@ -46,3 +55,13 @@ class Timeline:
     def upto(self, codes: Ints, times_us: Ints) -> Ints:
         """How many rows sort at or before (code, time): the end of the key's rows that are not later than the time."""
         return np.searchsorted(self._sorted, self._combine(codes, times_us), "right")
+
+    def upto_each(self, moments: Moments, back_us: int = 0) -> Ints:
+        """`upto` for every moment, or so long before it."""
+        wanted = self._combine(moments.codes, moments.times_us - back_us)
+        if len(wanted) < _MANY:
+            return np.searchsorted(self._sorted, wanted, "right")
+        order = moments.timeline.order  # a search for sorted values walks through memory instead of jumping about in it
+        ends = np.empty(len(wanted), np.int64)
+        ends[order] = np.searchsorted(self._sorted, wanted[order], "right")
+        return ends

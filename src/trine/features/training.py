@@ -8,7 +8,7 @@ import polars as pl
 
 from trine import data
 from trine.errors import InvalidInput
-from trine.features.columns import frame_of, need_columns
+from trine.features.columns import need_columns
 from trine.features.definitions import FeatureService, FeatureView
 from trine.features.join import join_service
 from trine.features.registry import apply, nodes, service_of
@@ -65,7 +65,7 @@ def _join(
         inputs.append(source.node)
         rows = source.frame.collect()
     else:
-        rows = frame_of(spine, "The spine")
+        rows = data.as_polars(spine)
     if label:
         need_columns(rows.columns, [label], "The spine")
         if label in service.columns:

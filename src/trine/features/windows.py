@@ -60,15 +60,11 @@ class Windows:
 
     @cached_property
     def _entered(self) -> Ints:
-        return self._entering.upto(self._moments.codes, self._moments.times_us)
-
-    @cached_property
-    def _asked(self) -> Timeline:
-        return Timeline(self._moments.codes, self._moments.times_us, self._groups)
+        return self._entering.upto_each(self._moments)
 
     def _gone(self, window_us: int) -> Ints:
         if window_us not in self._left:
-            self._left[window_us] = self._leaving.upto(self._moments.codes, self._moments.times_us - window_us)
+            self._left[window_us] = self._leaving.upto_each(self._moments, window_us)
         return self._left[window_us]
 
     def _counted(self, column: Column, window_us: int) -> Bools:
@@ -138,7 +134,7 @@ class Windows:
 
     def greatest(self, column: Column, window_us: int) -> Values:
         """The greatest value of each window; anything where it holds none (`count` tells)."""
-        asked = self._asked
+        asked = self._moments.timeline
         size = len(asked.order)
         nothing = np.iinfo(np.int64).min if column.is_whole else -np.inf
         first = asked.upto(self._codes, self._known_us - 1)
