@@ -1,6 +1,9 @@
 """Definitions, training sets and online reads through the door: embedded, on PostgreSQL, and through a server."""
 
 import datetime as dt
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import polars as pl
@@ -9,6 +12,7 @@ import pytest
 from trine import data, features
 from trine.errors import InvalidInput, NotFound
 from trine.features import Entity, FeatureService, FeatureView, count, latest, mean, operations
+from trine.features.online_file import OnlineFile
 from trine.workspace import recording_uses
 
 DAY = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
@@ -205,7 +209,7 @@ def test_reading_features_is_a_use_of_the_commits_they_came_from(local):
         (lambda ws: features.service_of("delays", ws), NotFound, 'No feature service "delays"'),
         (lambda ws: features.apply(ws=ws), InvalidInput, "nothing to apply"),
         (lambda ws: features.online(WEATHER, [{"origin": "JFK"}], ws=ws), NotFound, "features materialize weather"),
-        (lambda ws: features.join_features(3, WEATHER, ws=ws), InvalidInput, "cannot be read as a table"),
+        (lambda ws: features.join_features(3, WEATHER, ws=ws), InvalidInput, "A int is no frame"),
         (
             lambda ws: features.apply(FeatureView("v", AIRPORT, source="wheather", time="at", features=["x"]), ws=ws),
             NotFound,
@@ -237,21 +241,35 @@ def test_bad_keys_name_the_row(local):
         assert message in raised.value.message
 
 
-def test_the_command_line_lists_shows_fills_and_reads(local):
+def test_the_command_line_registers_joins_shows_fills_and_reads(local, tmp_path):
     import json
 
     from click.testing import CliRunner
 
     from trine.cli import main
 
-    features.apply(FeatureService("w", [WEATHER]), ws=local)
     place = ["--workspace", str(local.root.parent)]
 
-    def say(*words):
+    def say(*words, code=0):
         answer = CliRunner().invoke(main, ["features", *words, *place])
-        assert answer.exit_code == 0, answer.output
+        assert answer.exit_code == code, answer.output
         return answer.output
 
+    file = tmp_path / "weather_features_of_the_tests.py"
+    file.write_text(
+        "from trine.features import Entity, FeatureService, FeatureView\n"
+        "airport = Entity('airport', {'origin': str})\n"
+        "weather = FeatureView('weather', airport, source='weather', time='at', ttl='3h', features=['temp', 'wind'],"
+        " freshness='2h')\n"
+        "service = FeatureService('w', [weather])\n"
+    )
+    assert "trine features apply" in say("ls")
+    assert "weather@1" in say("apply", str(file)) and "w@1" in say("apply", str(file))
+    assert "defines no feature views" in say("apply", "json", code=2)
+    spine = pl.DataFrame({"origin": ["JFK", "LGA"], "when": [hour(9), hour(9)], "late": [True, None]})
+    data.commit(spine, name="flights", ws=local)
+    assert "1 rows, 5 columns" in say("training-set", "w", "flights", "--name", "train", "--label", "late")
+    assert data.load("train", ws=local).collect()["temp"].to_list() == [8.0]
     assert "weather@1" in say("ls") and "w@1" in say("services")
     assert "3h" in say("show", "weather") and "temp" in say("show", "weather@1")
     assert "weather@1" in say("materialize", "weather", "--until", "2013-01-01T09:00")
@@ -260,4 +278,22 @@ def test_the_command_line_lists_shows_fills_and_reads(local):
         "wind": 0.6,
     }
     assert "stale" in say("freshness")
-    assert CliRunner().invoke(main, ["features", "show", "wether", *place]).exit_code == 3
+    assert "Did you mean" in say("show", "wether", code=3)
+    assert "no time" in say("materialize", "weather", "--until", "soon", code=2)
+    assert "is no key" in say("get", "w", "JFK", code=2)
+
+
+def test_processes_fill_and_read_one_online_file_at_once(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from trine.features.online_file import OnlineFile, OnlineRow\n"
+        "file, first = OnlineFile(Path(sys.argv[1])), int(sys.argv[2])\n"
+        "for at in range(first, first + 60):\n"
+        "    rows = [OnlineRow(b'%d' % key, 1, b'%d' % at) for key in range(40)]\n"
+        "    file.fill('p', 'v', 'h', published_us=at, until_us=at, header='{}', rows=rows)\n"
+        "    held = file.read('p', 'v', 'h', 0, [b'%d' % key for key in range(40)])\n"
+        "    assert len(held.rows) == 40 and {value for _, value in held.rows} == {b'%d' % held.until_us}\n"
+    )
+    place = str(tmp_path / "online.sqlite")
+    workers = [subprocess.Popen([sys.executable, "-c", script, place, str(first)]) for first in (0, 30, 45)]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    assert OnlineFile(Path(place)).read("p", "v", "h", 104, []).until_us == 104

@@ -15,6 +15,49 @@ def features() -> None:
     """Feature views: definitions, freshness, online values."""
 
 
+@features.command("apply")
+@argument("place", metavar="FILE.py|MODULE")
+@command(example="trine features apply flights.py")
+def apply(ws: Workspace, place: str) -> None:
+    """Register the feature views and services that a Python file or module defines; says what is new."""
+    from trine import features as room
+    from trine.errors import InvalidInput
+    from trine.pipelines.places import load_place
+
+    found = [
+        each for each in vars(load_place(place)).values() if isinstance(each, (room.FeatureView, room.FeatureService))
+    ]
+    if not found:
+        raise InvalidInput(f"{place} defines no feature views and no services at its top level.")
+    show(
+        room.apply(*found, ws=ws),
+        table=[
+            ("kind", lambda r: r.kind),
+            ("name", lambda r: f"{r.name}@{r.version}"),
+            ("definition", lambda r: r.hash[:12]),
+        ],
+    )
+
+
+@features.command("training-set")
+@argument("service", metavar="SERVICE[@VERSION]")
+@argument("spine", metavar="DATASET[@REF]")
+@option("--name", required=True, help="The dataset to commit it to.")
+@option("--time", default="", help="The spine's time column, where it has more than one.")
+@option("--label", default="", help="The column of truth; rows without it are left out.")
+@option("--message", "-m", default="", help="What this version is.")
+@option("--tag", default="", help="Also name this version for good.")
+@command(example="trine features training-set delays flights@2013-03 --name delays-train --time scheduled --label late")
+def training_set(
+    ws: Workspace, service: str, spine: str, name: str, time: str, label: str, message: str, tag: str
+) -> None:
+    """Join a service's features to a dataset's rows, as they were known at each row's time, and commit the result."""
+    from trine import features as room
+
+    made = room.training_set(spine, service, name=name, time=time, label=label, message=message, tag=tag, ws=ws)
+    show(made, text=f"{made.ref}  {made.rows or 0:,} rows, {len(made.schema)} columns")
+
+
 @features.command("ls")
 @command(example="trine features ls")
 def list_(ws: Workspace) -> None:
@@ -31,7 +74,7 @@ def list_(ws: Workspace) -> None:
             ("by", lambda v: v.author),
             ("made", lambda v: ago(v.created_us)),
         ],
-        empty="No feature views yet. Register some from Python: trine.features.apply(view, service)",
+        empty="No feature views yet. Define some in Python, then: trine features apply FILE.py",
     )
 
 
@@ -50,7 +93,7 @@ def services(ws: Workspace) -> None:
             ("by", lambda s: s.author),
             ("made", lambda s: ago(s.created_us)),
         ],
-        empty="No feature services yet. Register one from Python: trine.features.apply(service)",
+        empty="No feature services yet. Define one in Python, then: trine features apply FILE.py",
     )
 
 
@@ -108,7 +151,7 @@ def freshness(ws: Workspace, view: str) -> None:
             ("age online", lambda f: _age(f.online_age_s)),
             ("allowed", lambda f: f.allowed or "–"),
         ],
-        empty="No feature views yet. Register some from Python: trine.features.apply(view, service)",
+        empty="No feature views yet. Define some in Python, then: trine features apply FILE.py",
     )
 
 
