@@ -16,8 +16,7 @@ from trine.errors import Conflict
 from trine.features import join_features
 from trine.ids import now_us
 
-ASKED, CANARY = 2_000, 400
-"""Flights a month that the endpoint is asked about: before the month is judged, and while a canary runs."""
+ASKED, CANARY = 2_000, 400  # flights of a month that are asked about: before it is judged, and while a canary runs
 
 
 def arrive(tag: str, **frames: pl.DataFrame) -> None:
@@ -88,12 +87,8 @@ def month(number: int, rita: trine.Workspace, client: serving.Client) -> None:
         watch(trine.current_workspace())
         for who, version in (("frozen", "delays@1"), ("looped", serves)):
             chance = trine.models.load_model(version).predict(joined.select(INPUTS))["probability"]
-            run.log(
-                {
-                    f"{who}.auc": roc_auc_score(joined[LABEL], chance),
-                    f"{who}.brier": brier_score_loss(joined[LABEL], chance),
-                }
-            )
+            run.log(f"{who}.auc", roc_auc_score(joined[LABEL], chance))
+            run.log(f"{who}.brier", brier_score_loss(joined[LABEL], chance))
         run.log({"asked": len(serving.predictions("delays", began)), "late": joined[LABEL].mean()})
         run.tags({"verdict": verdict.outcome, "moved": ", ".join(verdict.moved[:3]), "version": serves})
         run.tags({"outcome": cycle.outcome if cycle else "", "decision": cycle.reason if cycle else "nothing to do"})
