@@ -7,6 +7,8 @@ import os
 import time
 from typing import Any
 
+from trine.errors import InvalidInput
+
 
 def new_id() -> str:
     """32 hex digits, unique and ordered by creation time (RFC 9562, UUID version 7 bits)."""
@@ -45,3 +47,15 @@ def digest(value: bytes | Any) -> str:
     from blake3 import blake3
 
     return blake3(value if isinstance(value, bytes) else canonical_json(value)).hexdigest()
+
+
+def is_hash(name: str) -> bool:
+    """Whether a text has the form of an object's name: 64 hexadecimal digits."""
+    return len(name) == 64 and all(c in "0123456789abcdef" for c in name)
+
+
+def check_hash(name: str) -> str:
+    """The name, when it can be an object's. Raises InvalidInput."""
+    if not is_hash(name):
+        raise InvalidInput(f"{name[:80]!r} is no object's hash: 64 hexadecimal digits.")
+    return name

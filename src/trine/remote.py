@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from trine import errors
 from trine.errors import Damaged, Failure, InvalidInput, NotFound, TooLarge, Unavailable
-from trine.ids import new_id
+from trine.ids import check_hash, new_id
 
 if TYPE_CHECKING:
     from trine.operations import Operation
@@ -260,16 +260,21 @@ class RemoteStore:
     def chunks(self, hash: str) -> Iterator[bytes]:
         """An object's bytes piece by piece. Raises Damaged after the last piece when they were wrong: use none before it ends."""
         hasher = blake3()
-        with self._remote.open("GET", f"/objects/{_quoted(hash)}") as answer:
-            for part in answer.iter_bytes(1 << 20):
-                hasher.update(part)
-                yield part
+        try:
+            with self._remote.open("GET", f"/objects/{check_hash(hash)}") as answer:
+                for part in answer.iter_bytes(1 << 20):
+                    hasher.update(part)
+                    yield part
+        except Unavailable:
+            self.size(hash)  # a server that breaks off in the middle found damage there: asked again, it says so
+            raise
         if hasher.hexdigest() != hash:
             raise Damaged(f"Object {hash} arrived damaged from {self._remote.url}.", hash=hash)
 
     def get_file(self, hash: str, dest: Path | str) -> Path:
         from trine.storage.places import no_space
 
+        check_hash(hash)
         dest = Path(dest)
         try:
             dest.parent.mkdir(parents=True, exist_ok=True)
@@ -290,7 +295,7 @@ class RemoteStore:
         return data[offset:] if length is None else data[offset : offset + length]
 
     def has(self, hashes: Iterable[str]) -> set[str]:
-        names = list(hashes)
+        names = [check_hash(one) for one in hashes]
         found: set[str] = set()
         for start in range(0, len(names), BATCH_HASHES):
             content = msgspec.json.encode(names[start : start + BATCH_HASHES])
@@ -300,5 +305,5 @@ class RemoteStore:
         return found
 
     def size(self, hash: str) -> int:
-        with self._remote.open("GET", f"/objects/{_quoted(hash)}") as answer:  # its bytes are not waited for
+        with self._remote.open("GET", f"/objects/{check_hash(hash)}") as answer:  # its bytes are not waited for
             return int(answer.headers["content-length"])

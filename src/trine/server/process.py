@@ -42,16 +42,16 @@ def run(
     On SIGTERM or Ctrl-C calls in flight are answered, streams are let go, and the process ends.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
-    with listen(host, port) as listener, connect(location, store=store) as ws:
-        url = url_of(listener, host)
+    signal.signal(signal.SIGTERM, _leave)  # while uvicorn runs it has its own, and raises this one when it has drained
+    with (
+        contextlib.suppress(KeyboardInterrupt, SystemExit),
+        listen(host, port) as listener,
+        connect(location, store=store) as ws,
+    ):
         app = create_app(ws, allow_hosts=(host, *allow_hosts))
-        tell(Started(url, ws.location, bootstrap_secret(ws)))
         config = uvicorn.Config(app, log_level="warning", ws="none", server_header=False, timeout_graceful_shutdown=10)
-        signal.signal(
-            signal.SIGTERM, _leave
-        )  # while uvicorn runs it has its own, and raises this one when it has drained
-        with contextlib.suppress(KeyboardInterrupt, SystemExit):
-            _Server(config, app).run(sockets=[listener])
+        tell(Started(url_of(listener, host), ws.location, bootstrap_secret(ws)))
+        _Server(config, app).run(sockets=[listener])
     print("stopped", file=sys.stderr)
 
 

@@ -28,7 +28,7 @@ import msgspec
 from blake3 import blake3
 
 from trine.errors import Damaged, Failure, InvalidInput, NotFound
-from trine.ids import new_id
+from trine.ids import check_hash, is_hash, new_id
 from trine.storage import packs
 from trine.storage.packs import Entry
 from trine.storage.places import CHUNK, Draft, Folder, Place, no_space, open_place
@@ -158,7 +158,7 @@ class ObjectStore:
 
     def get(self, hash: str) -> bytes:
         """An object's bytes, checked. Raises NotFound, or Damaged naming the path; damaged bytes are put in quarantine."""
-        name = checked(hash)
+        name = check_hash(hash)
         data = self.place.read(own_key(name))
         if data is not None:
             if _hash(data) != name:
@@ -204,7 +204,7 @@ class ObjectStore:
 
     def chunks(self, hash: str) -> Iterator[bytes]:
         """An object's bytes piece by piece. Raises Damaged after the last piece when they were wrong: use none before it ends."""
-        name = checked(hash)
+        name = check_hash(hash)
         parts = self.place.chunks(own_key(name))
         if parts is None:
             yield self.get(name)
@@ -218,7 +218,7 @@ class ObjectStore:
 
     def path_of(self, hash: str) -> Path | None:
         """The read-only file an object is in, checked, when it has one of its own on this disk; else None."""
-        name = checked(hash)
+        name = check_hash(hash)
         if not isinstance(self.place, Folder) or not self.place.holds(own_key(name)):
             return None
         path = self.place.root / own_key(name)
@@ -233,7 +233,7 @@ class ObjectStore:
 
     def size(self, hash: str) -> int:
         """An object's size in bytes."""
-        name = checked(hash)
+        name = check_hash(hash)
         size = self.place.size(own_key(name))
         if size is not None:
             return size
@@ -246,7 +246,7 @@ class ObjectStore:
 
     def has(self, hashes: Iterable[str]) -> set[str]:
         """Those of the hashes that are here."""
-        names = {checked(one) for one in hashes}
+        names = {check_hash(one) for one in hashes}
         here = self._all_packed(names)
         if here != names:
             self._load_packs()  # another process may have added some
@@ -340,7 +340,7 @@ class ObjectStore:
         yield from (entry.hex() for entry in seen)
         for key, _, _ in self.place.list("objects"):
             name = key.rpartition("/")[2]
-            if _is_hash(name) and bytes.fromhex(name) not in seen:
+            if is_hash(name) and bytes.fromhex(name) not in seen:
                 yield name
 
     def verify(self, hashes: Iterable[str] | None = None) -> list[Damage]:
@@ -489,14 +489,3 @@ def _hash(data: bytes) -> str:
 
 
 _HASH = re.compile("[0-9a-f]{64}")
-
-
-def _is_hash(name: str) -> bool:
-    return _HASH.fullmatch(name) is not None
-
-
-def checked(name: str) -> str:
-    """The name, when it can be an object's hash."""
-    if not _is_hash(name):
-        raise InvalidInput(f"{name[:80]!r} is no object's hash: 64 hexadecimal digits.")
-    return name
