@@ -211,6 +211,8 @@ def test_parameters_are_checked_and_texts_converted() -> None:
         "config": Config(2),
         "free": "2013-01",
     }
+    given = {"n": 3, "names": ["a"], "config": {"depth": 2}}  # as JSON has it
+    assert some.bind(given)["config"] == Config(2)
     with pytest.raises(InvalidInput, match=r'no parameter "rte".* Did you mean "rate"'):
         some.bind({"n": 1, "rte": 1})
     with pytest.raises(InvalidInput, match='needs the parameter "n"'):

@@ -116,6 +116,8 @@ class Code:
         except Exception:  # of whatever library the thing is from: then it has no content, and that is told
             if hasattr(thing, "__qualname__"):
                 self.parts[label] = f"{thing.__module__}.{thing.__qualname__}"
+            elif hasattr(thing, "get_params"):  # an estimator that is not fitted is its parameters
+                self.parts[label] = f"{type(thing).__qualname__} {thing.get_params()}"
             else:
                 self.opaque.append(f'"{label}", a {type(thing).__module__}.{type(thing).__qualname__}')
 

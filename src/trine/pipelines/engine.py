@@ -38,8 +38,8 @@ POLL_S = 2.0
 GRACE_S = 10.0
 """How long a step that was told to end may take before it is given up."""
 
-BATCH = 100
-"""Cache keys that are looked up at once."""
+BATCH = 50
+"""Cache keys that are looked up at once: so many fit into a URL."""
 
 Watch = Callable[[PipelineRunInfo, StepMove | None], None]
 """Called when a run begins to be driven (no move), and with every move of a step that was written."""

@@ -79,20 +79,31 @@ class Pipeline(Generic[P, R]):
         for name, parameter in known.items():
             if name in params:
                 given = params[name]
-                values[name] = self._converted(name, given) if texts and isinstance(given, str) else given
-                wanted = kinds(hint(self.function, name))
-                if not is_kind(values[name], wanted):
-                    raise InvalidInput(
-                        f'Pipeline "{self.name}": parameter "{name}" is {shown(wanted)}, not a {type(values[name]).__name__}.',
-                        parameter=name,
-                    )
+                values[name] = (
+                    self._read(name, given) if texts and isinstance(given, str) else self._fitted(name, given)
+                )
             elif parameter.default is inspect.Parameter.empty:
                 raise InvalidInput(f'Pipeline "{self.name}" needs the parameter "{name}".', parameter=name)
             else:
                 values[name] = parameter.default
         return values
 
-    def _converted(self, name: str, text: str) -> Any:
+    def _fitted(self, name: str, value: Any) -> Any:
+        """A parameter as it is when its hint allows it, else as the JSON of what the hint says (a date, a dataclass)."""
+        wanted = hint(self.function, name)
+        if is_kind(value, kinds(wanted)):
+            return value
+        import msgspec
+
+        try:
+            return msgspec.convert(value, wanted)
+        except (msgspec.ValidationError, TypeError):
+            raise InvalidInput(
+                f'Pipeline "{self.name}": parameter "{name}" is {shown(kinds(wanted))}, not a {type(value).__name__}.',
+                parameter=name,
+            ) from None
+
+    def _read(self, name: str, text: str) -> Any:
         """A parameter from the command line: as its hint says; without a hint, JSON or else the text itself."""
         from pathlib import Path
 

@@ -107,6 +107,8 @@ def load_place(place: str, base: Path | None = None) -> ModuleType:
 
 
 def _load_module(name: str) -> ModuleType:
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

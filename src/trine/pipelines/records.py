@@ -134,7 +134,6 @@ class Lookup(msgspec.Struct, frozen=True):
     hit: Hit | None = None
     moved: str = ""
     latest: Parts | None = None
-    latest_run: str = ""
 
 
 class Log(msgspec.Struct, frozen=True):
