@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import time
 from typing import Any
 
@@ -49,9 +50,12 @@ def digest(value: bytes | Any) -> str:
     return blake3(value if isinstance(value, bytes) else canonical_json(value)).hexdigest()
 
 
+_HASH = re.compile("[0-9a-f]{64}")
+
+
 def is_hash(name: str) -> bool:
     """Whether a text has the form of an object's name: 64 hexadecimal digits."""
-    return len(name) == 64 and all(c in "0123456789abcdef" for c in name)
+    return _HASH.fullmatch(name) is not None
 
 
 def check_hash(name: str) -> str:

@@ -85,3 +85,13 @@ def test_the_way_between_two_kinds_and_dot() -> None:
     assert [one.kind for one in path_between(found, "code")] == ["answered", "produced", "used"]
     assert path_between(found, "dataset") == []
     assert '\\"x\\"' in found.dot()
+
+
+def test_a_name_without_version_is_its_newest(lineage_ws: Workspace) -> None:
+    with lineage_ws.ledger.transaction(write=True) as connection:
+        for version in ("1", "2"):
+            add_edges(connection, "newest", [Edge(f"model:m@{version}", "derived", f"dataset:d@{version}")], 1)
+        add_edges(connection, "newest", [Edge("model:m2@1", "derived", "dataset:d@1")], 1)
+        assert walk(connection, "newest", "model:m", direction="up").nodes == ["model:m@2", "dataset:d@2"]
+        with pytest.raises(NotFound):
+            walk(connection, "newest", "model:n", direction="up")

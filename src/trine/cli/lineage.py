@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from trine.cli.shell import argument, command, option, show, single
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 @argument("node")
 @option("--up", "direction", flag_value="up", default="up", help="What it came from (default).")
 @option("--down", "direction", flag_value="down", help="What came of it.")
-@option("--depth", default=0, help="How many steps; 0 means all the way.")
+@option("--depth", type=click.IntRange(min=0), default=0, help="How many steps; 0 means all the way.")
 @option("--dot", is_flag=True, help="Print Graphviz text.")
 @command(example="trine lineage model:delays@3 --up\ntrine lineage dataset:flights@3a91c2 --down --dot | dot -Tsvg")
 def lineage(ws: Workspace, node: str, direction: str, depth: int, dot: bool) -> None:

@@ -152,5 +152,6 @@ def verify_rows(rows: Iterator[dict[str, Any]], kept: Checkpoint | None = None) 
         if kept and kept.seq == expected and kept.hash != prev:
             return bad(expected, f"entry {expected} is not the one of the checkpoint: the chain was re-written")
     if kept and kept.seq > count:
-        return bad(count + 1, f"the log ends at entry {count}, the checkpoint has {kept.seq}: entries were cut off")
+        cut = f"entry {count + 1} and what followed it were cut off"
+        return bad(count + 1, f"{cut}: the log ends at entry {count}, the checkpoint at {kept.seq}")
     return ChainReport(True, count, prev)
