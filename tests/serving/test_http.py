@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 from trine import models, serving
+from trine.ids import now_us
 from trine.serving import Client, Variant
 from trine.serving.app import Application
 from trine.workspace import Workspace, connect, using
@@ -312,6 +313,9 @@ def test_what_is_not_there_and_what_is_too_large(url: str) -> None:
     assert httpx.get(url + "/invocations").status_code == 405
     assert httpx.delete(url + "/v2/models/delays").status_code == 405
     assert ask(url, b" " * (17 << 20)).status_code == 413
+    many = ask(url, {"inputs": {"x": [1] * 100_001, "n": [1] * 100_001}})
+    assert many.status_code == 413
+    assert "100,001 rows" in many.json()["error"]
     chunked = httpx.post(url + "/invocations", content=(b" " * (1 << 20) for _ in range(18)))
     assert chunked.status_code == 413
     assert httpx.post(url + "/invocations", content=b"{}", headers={"content-type": "text/html"}).status_code == 422
@@ -395,13 +399,17 @@ def test_a_large_request_is_answered_in_order(ws: Workspace, model: str, server:
     serving.create_endpoint("delays", model="delays@1")
     serving.set_route("delays", [Variant("a", "delays@1", 1), Variant("b", "delays@2", 1)])
     client = server(ws, "delays")
-    rows = pl.DataFrame({"x": np.linspace(-5, 10, 2_500), "n": range(2_500)})
+    count = 25_000  # more than one frame of the log holds
+    rows = pl.DataFrame({"x": np.linspace(-5, 10, count), "n": range(count)})
+    client._ask("delays", {"inputs": rows.to_dict(as_series=False)})
+    assert serving.predictions("delays")["n"].sort().to_list() == list(range(count))
+    began, rows = now_us(), rows.tail(2_500)
     answers = client.predict("delays", rows, keys=[str(i) for i in range(2_500)])
     by_version = {ref: models.load_model(ref).predict(rows) for ref in ("delays@1", "delays@2")}
     wanted = [by_version[one.model_version]["probability"][at] for at, one in enumerate(answers)]
     np.testing.assert_allclose([one.probability for one in answers], wanted, rtol=1e-9)
     assert {one.variant for one in answers} == {"a", "b"}
-    kept = serving.predictions("delays").sort("n")
+    kept = serving.predictions("delays", since_us=began).sort("n")
     assert kept["prediction_id"].to_list() == [one.id for one in answers]
     assert kept["variant"].to_list() == [one.variant for one in answers]
     assert kept["key"].to_list() == [str(i) for i in range(2_500)]

@@ -42,15 +42,10 @@ class Served:
         self.live = route.live
         self.only: Variant | None = self.live[0] if len(self.live) == 1 else None
         self.headers = headers_of(route, self.live)
-        self.columns = Columns(_merged(runners[one.name] for one in self._by_weight()))
-
-    def _by_weight(self) -> list[Variant]:
-        return sorted(self.live, key=lambda one: -one.weight)
-
-    @property
-    def main(self) -> Runner:
+        by_weight = [runners[one.name] for one in sorted(self.live, key=lambda one: -one.weight)]
+        self.main = by_weight[0]
         """The model with the largest share."""
-        return self.runners[self._by_weight()[0].name]
+        self.columns = Columns(_merged(by_weight))
 
     def variant_of_version(self, version: str) -> Variant:
         """The live variant that serves a version number of its model."""
@@ -134,9 +129,11 @@ class Live:
             try:
                 self._look()
                 self._reachable = True
-            except TrineError as error:  # what is served goes on; the next look may do
+            except Exception as error:  # what is served goes on, and the next look may do
                 if self._reachable:
-                    log.warning("the ledger cannot be followed now: %s", error.message)
+                    log.warning(
+                        "the ledger cannot be followed now: %s", error, exc_info=not isinstance(error, TrineError)
+                    )
                 self._reachable = False
 
     def _look(self, *, strict: bool = False) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from trine.errors import TrineError
+from trine.errors import TrineError, Unavailable
 from trine.ids import new_id
 from trine.storage import SegmentWriter
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trine.workspace import Workspace
 
 KIND = "predictions"
+ROWS_OF_FRAME = 10_000
 Durability = Literal["os", "disk"]
 Status = Literal["ok", "error", "rejected"]
 Values = Sequence[Any]
@@ -70,6 +71,23 @@ _decoder = msgspec.msgpack.Decoder(Schema | Entry)
 def decode(payload: bytes) -> Schema | Entry:
     """A frame's payload."""
     return _decoder.decode(payload)
+
+
+def _parts(entry: Entry) -> Iterator[Entry]:
+    """The entry, in parts that each fit a frame."""
+    if len(entry.ids) <= ROWS_OF_FRAME:
+        yield entry
+        return
+    for start in range(0, len(entry.ids), ROWS_OF_FRAME):
+        rows = slice(start, start + ROWS_OF_FRAME)
+        yield msgspec.structs.replace(
+            entry,
+            ids=entry.ids[rows],
+            keys=entry.keys and entry.keys[rows],
+            shadow_of=entry.shadow_of and entry.shadow_of[rows],
+            inputs=entry.inputs and [column[rows] for column in entry.inputs],
+            outputs=entry.outputs and [column[rows] for column in entry.outputs],
+        )
 
 
 class Ids:
@@ -122,6 +140,7 @@ class PredictionLog:
         self.folder = ws.spool / KIND / new_id()
         self._lock = threading.Lock()
         self._open: dict[str, _Open] = {}
+        self._closed = False
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._hold = _claim_new(self.folder)
@@ -129,11 +148,14 @@ class PredictionLog:
     def append(self, endpoint: str, schema: Schema, entry: Entry) -> None:
         """Write an entry; when this returns, kill -9 cannot lose it. Raises NoSpace when the disk is full."""
         with self._lock:
+            if self._closed:
+                raise Unavailable("The prediction log of this process is closed: it is about to end.")
             one = self._open.get(endpoint)
             if one is None:
                 one = self._open[endpoint] = _Open(self._begin(endpoint))
             entry.schema = one.index_of(schema)
-            one.writer.append(_encoder.encode(entry))
+            for part in _parts(entry):
+                one.writer.append(_encoder.encode(part))
 
     def _begin(self, endpoint: str) -> SegmentWriter:
         path = self.folder / self.project / endpoint / f"{new_id()}.seg"
@@ -192,6 +214,8 @@ class PredictionLog:
 
     def close(self) -> None:
         """Close all segments and give the folder up: whoever comes next ships what is left in it."""
+        with self._lock:
+            self._closed = True
         self.rotate()
         os.close(self._hold)
 

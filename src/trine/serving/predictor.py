@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from trine.errors import InvalidInput, TrineError, Unavailable
+from trine.errors import InvalidInput, TooLarge, TrineError, Unavailable
 from trine.ids import now_us
 from trine.serving.columns import Values
 from trine.serving.live import Live, Served
@@ -22,6 +22,9 @@ log = logging.getLogger("trine.serving")
 
 LARGE_BODY = 256 << 10
 """A body of so many bytes is read on a thread, so that others need not wait for it."""
+
+MOST_ROWS = 100_000
+"""Rows of one request."""
 
 LISTED_IDS = 64
 """So many ids go into the header; the body has all of them."""
@@ -113,6 +116,10 @@ class Predictor:
             asked.keys = [request.key] * asked.count
         if not asked.count:
             return asked, [], []
+        if asked.count > MOST_ROWS:
+            raise TooLarge(
+                f"The request has {asked.count:,} rows; at most {MOST_ROWS:,} are taken. Send fewer at once."
+            )
         ids = self.log.ids.take(asked.count, arrived)
         pinned = served.variant_of_version(request.version) if request.version else served.only
         if pinned is not None:

@@ -174,13 +174,11 @@ class Runner:
 
     def _answer(self, batch: list[_Waiting]) -> list[Answers | Exception]:
         if len(batch) > 1:
-            values = [
-                [value for part in column for value in part]
-                for column in zip(*(one.values for one in batch), strict=True)
-            ]
             try:
+                columns = zip(*(one.values for one in batch), strict=True)
+                values = [[value for part in column for value in part] for column in columns]
                 whole = self.run(values, sum(one.size for one in batch))
-            except ModelFault:
+            except (ModelFault, MemoryError):
                 pass  # one request's rows must not fail the others: each alone
             else:
                 ends = [0]
