@@ -104,15 +104,10 @@ def walk(
 ) -> Lineage:
     """What `start` came from (up) or what came from it (down), breadth first; `depth` 0 means all the way.
 
-    Raises NotFound for an unknown node. Costs one indexed query per level, O(edges walked).
+    A `start` without @version is the newest version of that name. Raises NotFound for an unknown node. Costs one indexed query per level, O(edges walked).
     """
-    known = _ids(connection, project, [start])
-    if not known:
-        kind = start.partition(":")[0] + ":"
-        query = select(node.c.ref).where(node.c.project == project, node.c.ref.startswith(kind, autoescape=True))
-        like = connection.execute(query.limit(500)).scalars()
-        raise NotFound(f'No node "{start}" in the lineage graph.{nearest(start, like)} Nodes are kind:name@version.')
-    frontier: list[int] = [known[start]]
+    start, first = _start(connection, project, start)
+    frontier: list[int] = [first]
     seen: dict[int, None] = {frontier[0]: None}
     found: list[tuple[int, int, str]] = []
     levels = 0
@@ -130,6 +125,20 @@ def walk(
         for up, down, kind in found
     ]
     return Lineage(start, [names[one] for one in seen], list(dict.fromkeys(edges)))
+
+
+def _start(connection: Connection, project: str, ref: str) -> tuple[str, int]:
+    """A node by its reference, or without @version the newest version of that name."""
+    if known := _ids(connection, project, [ref]):
+        return ref, known[ref]
+    mine = select(node.c.ref, node.c.id).where(node.c.project == project)
+    if "@" not in ref:
+        newest = mine.where(node.c.ref.startswith(f"{ref}@", autoescape=True)).order_by(node.c.id.desc()).limit(1)
+        if (row := connection.execute(newest).first()) is not None:
+            return row.ref, row.id
+    kind = ref.partition(":")[0] + ":"
+    like = connection.execute(mine.where(node.c.ref.startswith(kind, autoescape=True)).limit(500)).scalars()
+    raise NotFound(f'No node "{ref}" in the lineage graph.{nearest(ref, like)} Nodes are kind:name@version.')
 
 
 def _neighbours(connection: Connection, ids: list[int], direction: str) -> list[tuple[int, int, str]]:
