@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -185,20 +186,34 @@ def show(
         click.echo(_cell(plain))
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A plain aligned table; cells are cut only when the terminal is too narrow."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+NARROW = 12
+"""Columns of up to so many characters are never cut."""
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for index, name in enumerate(header):
-        numeric = all(isinstance(row[index], (int, float)) or row[index] in ("", None) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="ellipsis", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False, markup=False, emoji=False).print(table)
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A plain aligned table, numbers to the right. On a terminal the widest columns are cut until it fits; into a pipe nothing is."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    if sys.stdout.isatty():
+        space = shutil.get_terminal_size().columns - 3 * (len(widths) - 1)
+        while sum(widths) > space and max(widths) > NARROW:
+            widths[widths.index(max(widths))] -= 1
+    right = [
+        all(isinstance(row[at], (int, float)) or row[at] in ("", None) for row in rows) for at in range(len(header))
+    ]
+
+    def line(values: Sequence[str]) -> str:
+        cut = [one if len(one) <= width else one[: width - 1] + "…" for one, width in zip(values, widths, strict=True)]
+        padded = [
+            one.rjust(width) if is_number else one.ljust(width)
+            for one, width, is_number in zip(cut, widths, right, strict=True)
+        ]
+        return "   ".join(padded).rstrip()
+
+    click.secho(line(header), bold=True)
+    click.echo("─" * (sum(widths) + 3 * (len(widths) - 1)))
+    for row in cells:
+        click.echo(line(row))
 
 
 def _cell(value: Any) -> str:
