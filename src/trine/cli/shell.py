@@ -186,7 +186,7 @@ def show(
         click.echo(_cell(plain))
 
 
-NARROW = 12
+NARROW = 19
 """Columns of up to so many characters are never cut."""
 
 
