@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -74,6 +75,7 @@ class Application:
         self.log_age_s = log_age_s
         self._predictor: Predictor | None = None
         self._ship_at = 0.0
+        self._shipping = threading.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._routes = self._paths()
 
@@ -188,16 +190,16 @@ class Application:
         if self._predictor is None:
             self.live.start()
             self._predictor = Predictor(self.live, PredictionLog(self.ws, durability=self.durability))
-            sys.setswitchinterval(
-                0.001
-            )  # shipping and models on threads hold up the event loop for a millisecond at most
+            # shipping, and models on threads, hold up the event loop for a millisecond at most
+            sys.setswitchinterval(0.001)
 
     def close(self) -> None:
         """Stop following, close the log and ship it; what cannot be shipped now is shipped by who comes next. Twice is fine."""
         self.live.close()
         if self._predictor is not None:
             self._predictor.log.rotate()
-            shipping.ship(self.ws, self._predictor.log)
+            with self._shipping:
+                shipping.ship(self.ws, self._predictor.log)
             self._predictor.log.close()
             self._predictor = None
 
@@ -207,14 +209,17 @@ class Application:
             await asyncio.sleep(1.0)
             try:
                 await asyncio.to_thread(self._tend, self.predictor.log)
-            except (TrineError, OSError) as error:
-                log.warning("the prediction log: %s", error)
+            except TrineError as error:
+                log.warning("the prediction log: %s", error.message)
+            except Exception:  # it has to go on: without it nothing would be shipped any more
+                log.exception("the prediction log")
 
     def _tend(self, prediction_log: PredictionLog) -> None:
         prediction_log.sync()
         prediction_log.rotate(older_than_s=self.log_age_s, larger_than=ROTATE_BYTES)
-        if time.monotonic() >= self._ship_at and shipping.ship(self.ws, prediction_log).kept:
-            self._ship_at = time.monotonic() + SHIP_AGAIN_S
+        with self._shipping:
+            if time.monotonic() >= self._ship_at and shipping.ship(self.ws, prediction_log).kept:
+                self._ship_at = time.monotonic() + SHIP_AGAIN_S
 
     # -- MLflow -------------------------------------------------------------------------------------------------------
 
