@@ -8,8 +8,8 @@ cause and effect, so both walks follow one index.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Collection, Iterable
+from typing import Any, Literal, cast
 
 import msgspec
 from sqlalchemy import bindparam, select
@@ -24,7 +24,7 @@ _CAUSE_FIRST = frozenset({"produced", "triggered"})
 _BATCH = 10_000
 
 
-class Edge(msgspec.Struct, frozen=True, order=True):
+class Edge(msgspec.Struct, frozen=True, order=True, gc=False):
     """`source --kind--> target`, by node reference."""
 
     source: str
@@ -33,11 +33,15 @@ class Edge(msgspec.Struct, frozen=True, order=True):
 
 
 class Lineage(msgspec.Struct, frozen=True):
-    """A part of the graph: nodes in breadth-first order from the start, and the edges between them."""
+    """A part of the graph: nodes in breadth-first order from the start, and the edges between them.
+
+    `complete` is False when there were more edges than a walk gives at once.
+    """
 
     start: str
     nodes: list[str]
     edges: list[Edge]
+    complete: bool = True
 
     def dot(self) -> str:
         """Graphviz text."""
@@ -107,24 +111,24 @@ def walk(
     A `start` without @version is the newest version of that name. Raises NotFound for an unknown node. Costs one indexed query per level, O(edges walked).
     """
     start, first = _start(connection, project, start)
+    side = 0 if direction == "up" else 1
     frontier: list[int] = [first]
-    seen: dict[int, None] = {frontier[0]: None}
+    seen: dict[int, None] = {first: None}
     found: list[tuple[int, int, str]] = []
     levels = 0
     while frontier and (not depth or levels < depth) and len(found) < limit:
         rows = _neighbours(connection, frontier, direction)
         found += rows
-        side = 0 if direction == "up" else 1
-        fresh: dict[int, None] = dict.fromkeys(int(row[side]) for row in rows if row[side] not in seen)
+        fresh: dict[int, None] = dict.fromkeys([int(row[side]) for row in rows if row[side] not in seen])
         seen |= fresh
         frontier = list(fresh)
         levels += 1
-    names = _names(connection, list(seen))
+    names = _names(connection, seen)
     edges = [
         Edge(names[up], kind, names[down]) if kind in _CAUSE_FIRST else Edge(names[down], kind, names[up])
         for up, down, kind in found
     ]
-    return Lineage(start, [names[one] for one in seen], list(dict.fromkeys(edges)))
+    return Lineage(start, [names[one] for one in seen], edges, not frontier or len(found) < limit)
 
 
 def _start(connection: Connection, project: str, ref: str) -> tuple[str, int]:
@@ -142,24 +146,33 @@ def _start(connection: Connection, project: str, ref: str) -> tuple[str, int]:
 
 
 def _neighbours(connection: Connection, ids: list[int], direction: str) -> list[tuple[int, int, str]]:
-    near = "down" if direction == "up" else "up"
+    """The edges of some nodes to their causes or effects; of each node once, so no edge comes twice."""
+    near, far = ("down", "up") if direction == "up" else ("up", "down")
     rows: list[tuple[int, int, str]] = []
     for start in range(0, len(ids), _BATCH):
         # the ids are our own integers, so they are written into the statement: no limit on bound variables, one parse
         listed = ",".join(map(str, ids[start : start + _BATCH]))
-        text = f"SELECT up, down, kind FROM edge WHERE {near} IN ({listed})"
-        rows += [(up, down, kind) for up, down, kind in connection.exec_driver_sql(text)]
+        text = f"SELECT up, down, kind FROM edge WHERE {near} IN ({listed}) ORDER BY {near}, {far}, kind"
+        rows += _fetch(connection, text)
     return rows
 
 
-def _names(connection: Connection, ids: list[int]) -> dict[int, str]:
+def _names(connection: Connection, ids: Collection[int]) -> dict[int, str]:
+    low, high = min(ids), max(ids)
+    if high - low < 4 * len(ids):  # made together, as most are: reading the range is cheaper than naming each
+        return dict(_fetch(connection, f"SELECT id, ref FROM node WHERE id BETWEEN {low} AND {high}"))
     names: dict[int, str] = {}
-    for start in range(0, len(ids), _BATCH):
-        listed = ",".join(map(str, ids[start : start + _BATCH]))
-        names.update(
-            tuple(row) for row in connection.exec_driver_sql(f"SELECT id, ref FROM node WHERE id IN ({listed})")
-        )
+    wanted = list(ids)
+    for start in range(0, len(wanted), _BATCH):
+        listed = ",".join(map(str, wanted[start : start + _BATCH]))
+        names.update(_fetch(connection, f"SELECT id, ref FROM node WHERE id IN ({listed})"))
     return names
+
+
+def _fetch(connection: Connection, text: str) -> list[Any]:
+    """All rows as the driver's own tuples: there can be a hundred thousand."""
+    cursor = cast(Any, connection.exec_driver_sql(text).cursor)
+    return cursor.fetchall()
 
 
 def path_between(lineage: Lineage, target_kind: str) -> list[Edge]:
