@@ -14,7 +14,7 @@ import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,8 +28,9 @@ from trine.pipelines.executors import Attempt, Executor
 from trine.pipelines.graph import Graph, GraphStep
 from trine.pipelines.operations import LEASE_S, LogSoFar
 from trine.pipelines.owners import driving, shown
-from trine.pipelines.records import Lease, Lookup, Parts, PipelineRunInfo, StepError, StepMove, StepRun
+from trine.pipelines.records import Lookup, Parts, PipelineRunInfo, StepError, StepMove, StepRun
 from trine.pipelines.steps import Step
+from trine.pipelines.values import Value
 from trine.workspace import Workspace
 
 POLL_S = 2.0
@@ -41,6 +42,7 @@ GRACE_S = 10.0
 BATCH = 50
 """Cache keys that are looked up at once: so many fit into a URL."""
 
+Written = TypeVar("Written")
 Watch = Callable[[PipelineRunInfo, StepMove | None], None]
 """Called when a run begins to be driven (no move), and with every move of a step that was written."""
 
@@ -126,9 +128,7 @@ class Engine:
             with logs.routing():
                 self._loop()
             error = self._failed[0] if self._failed else None
-            door.finish_pipeline_run(
-                self.ws, id=self.info.id, epoch=self.info.epoch, state="failed" if error else "succeeded", error=error
-            )
+            self._patiently(door.finish_pipeline_run, state="failed" if error else "succeeded", error=error)
             return error
         except BaseException as error:
             self._stop_all()
@@ -180,6 +180,9 @@ class Engine:
         if parts != ready.parts:
             ready.reason = "; ".join(keys.changes_of(node, parts, ready.parts)) + " since the run began"
             return False
+        if not self._is_here(found.outputs):
+            ready.reason = "its output is not in the store any more"
+            return False
         self._finish(node, found)
         return True
 
@@ -212,22 +215,21 @@ class Engine:
             found = door.find_hits(
                 self.ws, keys=[one.cache_key for one in asked], steps=[one.node.key for one in asked]
             )
-            here = self._present(found)
             for ready, one in zip(asked, found, strict=True):
-                self._take_or_queue(ready, one, here)
+                self._take_or_queue(ready, one)
 
-    def _present(self, found: list[Lookup]) -> set[str]:
-        """The objects of hits that are still in the store."""
-        wanted = {name for one in found if one.hit for value in one.hit.outputs for name in value.objects}
-        return self.ws.store.has(wanted) if wanted else set()
+    def _is_here(self, outputs: list[Value]) -> bool:
+        """Whether the objects that values need are still in the store."""
+        wanted = {name for value in outputs for name in value.objects}
+        return not wanted or self.ws.store.has(wanted) == wanted
 
-    def _take_or_queue(self, ready: _Ready, found: Lookup, here: set[str]) -> None:
+    def _take_or_queue(self, ready: _Ready, found: Lookup) -> None:
         hit, node = found.hit, ready.node
         if hit is None:
             ready.reason = ready.reason or keys.why(node, ready.parts, found)
             self._queue(ready)
-        elif not all(name in here for value in hit.outputs for name in value.objects):
-            ready.reason = f"the output of {hit.node} is not in the store any more"
+        elif not self._is_here(hit.outputs):
+            ready.reason = ready.reason or f"the output of {hit.node} is not in the store any more"
             self._queue(ready)
         else:
             self._move(ready, "cached", hit=hit.node, outputs=hit.outputs, log=hit.log, log_object=hit.log_object)
@@ -268,7 +270,7 @@ class Engine:
         moves, self._moves = self._moves, []
         if not moves:
             return
-        lease = self._write(moves)
+        lease = self._patiently(door.move_steps, moves=moves)
         self._written = time.monotonic()
         for log in self._spent:
             log.remove()
@@ -278,12 +280,12 @@ class Engine:
         if lease.cancelled_by:
             raise RunCancelled(lease.cancelled_by)
 
-    def _write(self, moves: list[StepMove]) -> Lease:
-        """Write moves; while the ledger is away, try again for as long as the lease lasts."""
+    def _patiently(self, write: Callable[..., Written], **values: Any) -> Written:
+        """Write to the ledger; while it is away, try again for as long as the lease lasts."""
         pause = 0.25
         while True:
             try:
-                return door.move_steps(self.ws, id=self.info.id, epoch=self.info.epoch, moves=moves)
+                return write(self.ws, id=self.info.id, epoch=self.info.epoch, **values)
             except Unavailable:
                 if time.monotonic() + pause > self._written + LEASE_S:
                     raise

@@ -260,6 +260,9 @@ def finish_pipeline_run(
     ws: Workspace, *, id: RunId, epoch: int, state: End, error: StepError | None = None
 ) -> PipelineRunInfo:
     """End a run, or leave it interrupted for somebody to resume."""
+    row = _row(ws, id)
+    if row.epoch == epoch and row.state == state:
+        return _info(row)  # said before, and the answer was lost
     _own(ws, id, epoch)
     return _end(ws, id, state, error)
 

@@ -304,7 +304,7 @@ def read_log(run_id: str, step: str, *, ws: Workspace | None = None) -> str:
     info = door.get_pipeline_run(ws, id=run_id)
     kept = door.get_step_log(ws, id=info.id, step=step)
     path = logs.path_of(ws.spool, info.id, step)
-    if path.exists():
+    if path.exists() and kept.state not in (*FINISHED, "failed"):
         return logs.read_file(path).decode("utf-8", "replace")
     return ws.store.get(kept.object).decode("utf-8", "replace") if kept.object else kept.text
 
