@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -126,29 +127,25 @@ class ObjectStore:
             for path in paths:
                 try:
                     with open(path, "rb", buffering=0) as file:
-                        head = file.read(SMALL)
-                        if len(head) < SMALL:
-                            while more := file.read(SMALL):
-                                head += more
-                            found.append((packing.add(head), len(head)))
+                        if os.fstat(file.fileno()).st_size < SMALL:  # a buffer of its size: a larger one costs more
+                            data = file.read()
+                            found.append((packing.add(data), len(data)))
                         else:
-                            found.append(self._put_large(head, file))
+                            found.append(self._put_large(file))
                 except FileNotFoundError:
                     raise NotFound(f"{path} is not there.", path=str(path)) from None
                 except (PermissionError, IsADirectoryError) as error:
                     raise InvalidInput(f"{path} cannot be read: {error.strerror}.", path=str(path)) from error
         return found
 
-    def _put_large(self, head: bytes, file: _Reader) -> tuple[str, int]:
+    def _put_large(self, file: _Reader) -> tuple[str, int]:
         hasher = blake3(max_threads=blake3.AUTO)
         size = 0
         with self.place.writing() as draft:
-            part = head
-            while part:
+            while part := file.read(CHUNK):
                 hasher.update(part)
                 draft.write(part)
                 size += len(part)
-                part = file.read(CHUNK)
             name = hasher.hexdigest()
             if not self.knows(name, size):
                 draft.finish(own_key(name))
@@ -425,13 +422,18 @@ class _Reader(Protocol):
 class Packing:
     """Collects small objects into packs; the packs are durable when the block ends. `anew` stores what is here already too."""
 
+    SPILL = 1 << 20
+    """Bytes that wait in memory before they are written: few enough to stay in the processor's cache."""
+
     def __init__(self, store: ObjectStore, *, anew: bool = False) -> None:
         self._store = store
         self._anew = anew
         self._entries: dict[bytes, Entry] = {}
-        self._buffer: list[bytes] = []
-        self._size = 0
-        self._single: bytes | None = None
+        self._waiting: list[bytes] = []
+        self._size = self._written = 0
+        self._single = b""
+        self._draft: Draft | None = None
+        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Packing:
         self._store.load()
@@ -445,30 +447,48 @@ class Packing:
         if raw in self._entries or (not self._anew and self._store.knows(name, len(data))):
             return name
         flags, payload = self._store.encoder().encode(data)
-        if not self._buffer:
-            self._buffer.append(packs.PACK_MAGIC)
-            self._size = len(packs.PACK_MAGIC)
+        if not self._entries:
+            self._waiting, self._size, self._written = [packs.PACK_MAGIC], len(packs.PACK_MAGIC), 0
             self._single = data
         offset = self._size + packs.ENTRY.size
         self._entries[raw] = Entry(raw, offset, flags, len(payload), len(data))
-        self._buffer.append(packs.pack_entry(raw, flags, payload, len(data)))
-        self._size += len(self._buffer[-1])
+        self._waiting += (packs.entry_head(raw, flags, payload, len(data)), payload)  # side by side: payloads are not copied
+        self._size = offset + len(payload)
         if self._size >= packs.LARGEST_PACK:
             self._flush()
+        elif self._size - self._written >= self.SPILL:
+            self._spill()
         return name
 
+    def _spill(self) -> Draft:
+        with self._told():
+            if self._draft is None:
+                self._draft = self._open.enter_context(self._store.open_draft())
+            self._draft.write(b"".join(self._waiting))
+        self._waiting, self._written = [], self._size
+        return self._draft
+
     def _flush(self) -> None:
-        if len(self._entries) == 1 and self._single is not None:
+        if len(self._entries) == 1:
             self._store.place.write(own_key(_hash(self._single)), self._single)
         elif self._entries:
-            with self._store.open_draft() as draft:
-                draft.write(b"".join(self._buffer))
+            draft = self._spill()
+            with self._told():
                 self._store.finish_pack(draft, list(self._entries.values()))
-        self._entries, self._buffer, self._size, self._single = {}, [], 0, None
+        self._open.close()
+        self._draft, self._entries = None, {}
+
+    @contextlib.contextmanager
+    def _told(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise no_space(self._store.location, error) from error
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._flush()
+        with self._open:
+            if kind is None:
+                self._flush()
 
 
 def own_key(name: str) -> str:

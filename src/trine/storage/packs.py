@@ -71,8 +71,9 @@ def decode(flags: int, payload: bytes, raw: int) -> bytes:
         raise Damaged(f"it cannot be decompressed ({error})") from error
 
 
-def pack_entry(hash_: bytes, flags: int, payload: bytes, raw: int) -> bytes:
-    return ENTRY.pack(hash_, flags, len(payload), raw) + payload
+def entry_head(hash_: bytes, flags: int, payload: bytes, raw: int) -> bytes:
+    """What stands before a payload in a pack."""
+    return ENTRY.pack(hash_, flags, len(payload), raw)
 
 
 def encode_index(entries: list[Entry]) -> bytes:
