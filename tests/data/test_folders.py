@@ -293,3 +293,18 @@ def test_a_commit_stands_on_objects_that_are_there(ws: Workspace) -> None:
     tree = ws.store.put(b"")
     with pytest.raises(InvalidInput, match="not in the store"):
         door.commit_dataset(ws, name="x", kind="files", tree=tree, profile="1" * 64)
+
+
+def test_references_that_are_none_are_refused(ws: Workspace, source: Path) -> None:
+    first = data.add(source, name="x")
+    for bad in ("", "@main", "x@", "a/b", "x@main~", "x@main~-1", "x@main~²", "x@main~1234567890", "x@\0", "x@\ud800"):
+        with pytest.raises(InvalidInput):
+            data.resolve(bad)
+    for unknown in ("x@main~1", "x@mian", "x@abcdef", f"x@{first.id[:5]}", "x@main~999999999", "y"):
+        with pytest.raises(NotFound):
+            data.resolve(unknown)
+    for number in ({"rows": -1}, {"rows": 2**70}, {"files": "many"}, {"size_bytes": 0.5}):
+        with pytest.raises(InvalidInput, match=next(iter(number))):
+            door.commit_dataset(ws, name="t", kind="files", tree=first.tree, **number)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="node"):
+        door.commit_dataset(ws, name="t", kind="files", tree=first.tree, inputs=["nonsense"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from sqlalchemy import and_, delete, insert, or_, select, update
@@ -16,6 +16,8 @@ from trine.ids import canonical_json, digest
 from trine.operations import Done, Limit, Name, Page, operation, page_of, page_start
 from trine.workspace import Workspace
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
 
 @operation("POST /datasets/{name}/commits", allows="data.write")
 def commit_dataset(
@@ -26,9 +28,9 @@ def commit_dataset(
     tree: str,
     expect: str = "",
     branch: Name = "main",
-    rows: int | None = None,
-    files: int = 0,
-    size_bytes: int = 0,
+    rows: Count | None = None,
+    files: Count = 0,
+    size_bytes: Count = 0,
     schema: dict[str, str] = {},  # noqa: B006 (copied by the door)
     profile: str = "",
     checks: list[CheckResult] = [],  # noqa: B006 (copied by the door)
@@ -107,8 +109,8 @@ def commit_dataset(
 def get_commit(ws: Workspace, *, name: str, ref: str = "main") -> Commit:
     """A commit by branch, tag, prefix of its id (six digits or more), each with `~N` for the N-th before it."""
     _dataset(ws, name)
-    base, _, steps = ref.partition("~")
-    if steps and not steps.isdigit():
+    base, back, steps = ref.partition("~")
+    if back and not re.fullmatch(r"[0-9]{1,9}", steps):
         raise InvalidInput(f'"{ref}" is no reference: after ~ comes a number, for instance main~1.')
     row = _by_ref(ws, name, base)
     for _ in range(int(steps or 0)):
