@@ -452,7 +452,8 @@ class Packing:
             self._single = data
         offset = self._size + packs.ENTRY.size
         self._entries[raw] = Entry(raw, offset, flags, len(payload), len(data))
-        self._waiting += (packs.entry_head(raw, flags, payload, len(data)), payload)  # side by side: payloads are not copied
+        head = packs.entry_head(raw, flags, payload, len(data))
+        self._waiting += (head, payload)  # side by side, so that payloads are not copied
         self._size = offset + len(payload)
         if self._size >= packs.LARGEST_PACK:
             self._flush()
