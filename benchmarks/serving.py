@@ -1,6 +1,6 @@
 """One-row prediction requests: a bare ASGI echo, Trine endpoints, and MLflow's `models serve`, over the same HTTP client.
 
-    python benchmarks/serving.py [--seconds 1.5] [--rounds 3] [--no-peer]
+    python benchmarks/serving.py [--seconds 0.7] [--rounds 3] [--no-peer]
 
 All run on uvicorn (uvloop, httptools) with one process; 20 numeric columns. `echo` reads the body and answers a constant: the
 limit of the HTTP server. `trivial` is a model that answers zeros, so its share of echo is the cost of decoding, checking, routing,
@@ -194,7 +194,7 @@ def install_peer() -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, default=0.7)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-peer", action="store_true", help="Leave MLflow out.")
     asked = parser.parse_args()
