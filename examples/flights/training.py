@@ -11,6 +11,10 @@ from trine.loop import Candidate, Loop, OnVerdict
 from trine.serving import Canary
 
 LABEL = "late"
+ABOUT = {
+    "intended_use": "tell passengers of New York's airports at departure",
+    "limits": "2013; cancelled flights are left out",
+}
 
 
 @trine.step
@@ -33,7 +37,7 @@ def train(rows: str) -> str:
         inputs = frame.select(INPUTS)
         model = HistGradientBoostingClassifier(learning_rate=0.08, max_iter=120, random_state=0)
         model.fit(inputs, frame[LABEL])
-        return trine.models.register(model, "delays", inputs=inputs, optional=INPUTS).ref
+        return trine.models.register(model, "delays", inputs=inputs, optional=INPUTS, tags=ABOUT).ref
 
 
 @trine.pipeline

@@ -1,6 +1,5 @@
 """A year of the loop: months arrive one by one, a server answers, monitors judge, the loop retrains or leaves it."""
 
-import argparse
 import sys
 from contextlib import suppress
 
@@ -111,9 +110,7 @@ def main(months: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--months", type=int, default=12)
     try:
-        main(parser.parse_args().months)
+        main(int(sys.argv[1]) if sys.argv[1:] else 12)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -32,7 +32,7 @@ def demo(folder: str, months: int) -> None:
         raise InvalidInput("The demo needs the flights: pip install 'trine[demo]'")
     place = _prepare(Path(folder).resolve())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRINE_")}
-    program = [sys.executable, "year.py", "--months", str(months)]
+    program = [sys.executable, "year.py", str(months)]
     done = subprocess.run(program, cwd=place, env=environment | {"TRINE_WORKSPACE": str(place)}, check=False)
     if done.returncode in (130, -2):
         raise KeyboardInterrupt
