@@ -11,10 +11,7 @@ from trine.loop import Candidate, Loop, OnVerdict
 from trine.serving import Canary
 
 LABEL = "late"
-ABOUT = {
-    "intended_use": "tell passengers of New York's airports at departure",
-    "limits": "2013; cancelled flights are left out",
-}
+ABOUT = {"intended_use": "tell passengers at New York's airports", "limits": "2013; cancelled flights are left out"}
 
 
 @trine.step
