@@ -244,7 +244,7 @@ def make_runs(ws: Workspace) -> dict[str, Known]:
 def test_search_means_what_it_says(ws: Workspace) -> None:
     runs = make_runs(ws)
 
-    @settings(max_examples=150)
+    @settings(max_examples=100)
     @given(expressions)
     def check(expression: Truth) -> None:
         text, holds = expression

@@ -94,7 +94,7 @@ def test_any_course_of_events_keeps_every_acknowledged_point_once(
     monkeypatch.setattr(door, "LARGEST_CHUNK", 8)
     real = door.fold_segment
 
-    @settings(max_examples=40)
+    @settings(max_examples=25)
     @given(actions)
     def check(course: list[Any]) -> None:
         run = door.create_run(ws).id
@@ -287,7 +287,7 @@ def test_damage_inside_a_segment_is_stepped_over_and_counted(local_ws: Workspace
     path.write_bytes(content)
     spool.collect(local_ws)
     info = tracking.get_run(run)
-    assert info.is_lossy and 1 <= info.lost <= 2 and info.metrics["loss"].count == 49
+    assert info.lost == 1 and info.is_lossy and info.metrics["loss"].count == 49
     assert not path.exists()
     process.writer.close()
 

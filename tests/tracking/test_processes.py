@@ -272,7 +272,7 @@ def test_a_server_that_is_away_costs_nothing_but_time(
             raise Unavailable("The server does not answer.")
 
         with monkeypatch.context() as patch:
-            patch.setattr(type(ws.remote), "_request", away)
+            patch.setattr(type(ws.remote), "call", away)
             run.log("a", 2)
             with pytest.raises(Unavailable):
                 run.flush()

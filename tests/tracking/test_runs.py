@@ -224,6 +224,7 @@ def test_bad_input_is_named_and_nothing_is_kept(ws: Workspace) -> None:
             (lambda: run.log("a", 10**400), '"a" needs a number, not int'),
             (lambda: run.log("a", 1, step=0.5), 'step of metric "a" is an integer, not 0.5'),  # type: ignore[arg-type]
             (lambda: run.log("a", 1, step=2**63), "64 bits"),
+            (lambda: run.log("a", 1, step=-(2**63) - 1), "64 bits"),
             (lambda: run.log("a", 1, time="now"), "datetime or microseconds"),  # type: ignore[arg-type]
             (lambda: run.log("", 1), "1 to 250 characters"),
             (lambda: run.log("a\nb", 1), "1 to 250 characters"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from trine.storage.segments import read_header, read_segment
+from trine.storage.segments import pack_frame, read_header, read_segment
 from trine.tracking.runs import Ended
 from trine.tracking.series import Points, Series, pack
 
@@ -31,6 +31,7 @@ _POINT = struct.Struct("<BIqqd")
 _NUMBER = struct.Struct("<BI")
 _COUNT = struct.Struct("<BQ")
 pack_point = _POINT.pack
+_POINT_FRAME = len(pack_frame(bytes(_POINT.size)))
 
 LARGEST_BATCH = 100_000
 """Points that go into the ledger in one transaction, about; a columns frame is never divided."""
@@ -104,7 +105,7 @@ class Reader:
         `final`: the writer is gone, so damage is stepped over (and counted as lost) and a torn tail stays behind."""
         read = read_segment(self.path, self.at, skip_damage=final)
         self.torn = read.torn
-        start, lost = self.at, -(-read.skipped // _POINT.size)
+        start, lost = self.at, -(-read.skipped // _POINT_FRAME)
         frames: list[bytes] = []
         points = 0
         for offset, payload in read.frames:

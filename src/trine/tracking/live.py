@@ -172,12 +172,11 @@ class Run:
         self._append(key, step, lambda sort, at: pack_point(POINT, sort, at, when, number), 1)
 
     def _append(self, key: str, step: Any, frame: Any, points: int) -> None:
-        at = None if step is None else _step(key, step)
         while True:
             sink = self._outbox.sink
             try:
                 sink, entry = self._outbox.entry(key)
-                start = entry[1] if at is None else at
+                start = _step(key, entry[1] if step is None else step)
                 sink.append(frame(entry[0], start))
                 entry[1] = start + points
                 return

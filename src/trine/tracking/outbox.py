@@ -162,6 +162,9 @@ class Outbox:
                 except TrineError as error:
                     self.tell(error, f"What run {self.run} logs stays in {self.path} and is sent later.")
                     os.fdatasync(self._lock_file)  # it may have to stay there for long
+                except Exception:  # not one of ours: nobody hears it in a thread, and `finish` tries again
+                    log.exception("What run %s logs stays in %s.", self.run, self.path)
+                    return
 
     def _rotate(self, old: SegmentWriter) -> None:
         reader, lock_file = self._reader, self._lock_file

@@ -142,9 +142,11 @@ def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     if (new["last_step"], new["last_us"]) >= (old["last_step"], old["last_us"]):
         found.update({name: new[name] for name in ("last", "last_step", "last_us")})
     for name, sign in (("min", 1), ("max", -1)):
-        if new[name] is None:
-            continue
         step = f"{name}_step"
+        if new[name] is None:
+            if old[name] is None:
+                found[step] = min(old[step], new[step])
+            continue
         if old[name] is None or (sign * new[name], new[step]) < (sign * old[name], old[step]):
             found[name], found[step] = new[name], new[step]
     return found

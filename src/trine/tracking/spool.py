@@ -23,6 +23,7 @@ import msgspec
 
 from trine.errors import Damaged, NotFound, Refused, TrineError
 from trine.ids import new_id
+from trine.storage.places import no_space
 from trine.storage.segments import SegmentWriter, read_header
 from trine.tracking.frames import KIND, Meta, Reader, read_meta
 from trine.workspace import Workspace
@@ -40,13 +41,19 @@ def segment_id(path: Path) -> str:
 
 
 def new_segment(ws: Workspace, meta: Meta) -> tuple[SegmentWriter, int]:
-    """A fresh segment and its lock: it gets its name when it is locked, so nobody ever takes it for left over."""
+    """A fresh segment and its lock: it gets its name when it is locked, so nobody ever takes it for left over.
+
+    Raises NoSpace or Failure.
+    """
     path = spool_of(ws) / f"{meta.run}-{new_id()}.seg"
     draft = path.with_suffix(".new")
-    writer = SegmentWriter(draft, kind=KIND, meta=msgspec.to_builtins(meta))
-    lock = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    draft.rename(path)
+    try:
+        writer = SegmentWriter(draft, kind=KIND, meta=msgspec.to_builtins(meta))
+        lock = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        draft.rename(path)
+    except OSError as error:
+        raise no_space(str(path.parent), error) from error
     writer.path = path
     return writer, lock
 
@@ -56,7 +63,7 @@ def _abandoned(path: Path) -> Generator[bool]:
     """Whether nobody writes a segment any more; while the block runs, nobody else finds it abandoned."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         yield False
         return
     try:
@@ -121,8 +128,8 @@ def collect(ws: Workspace, run: str = "", *, living: bool = True) -> None:
                 path.rename(path.with_suffix(".damaged"))
             except Refused:
                 pass  # somebody with more rights will send it
-            except TrineError as error:
-                log.warning("What %s holds is not in the ledger yet: %s", path, error.message)
+            except (TrineError, OSError) as error:  # a file of another user, for instance
+                log.warning("What %s holds is not in the ledger yet: %s", path, error)
     for draft in spool_of(ws).glob("*.new"):
         with _abandoned(draft) as abandoned:
             if abandoned and time.time() - draft.stat().st_mtime > 60:  # a moment passes between making and locking one
