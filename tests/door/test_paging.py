@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import base64
 from typing import Any
 
+import pytest
+
+from trine.errors import InvalidInput
 from trine.operations import Page, every, page_of, page_start
 
 
@@ -16,3 +20,9 @@ def test_every_item_of_a_listing_comes_once() -> None:
 
     assert list(every(listing, None, kind="number")) == list(range(1, 12))  # type: ignore[arg-type]
     assert set(limits) == {1000}
+
+
+@pytest.mark.parametrize("made_up", [b"nonsense", b"[1]", b"[99999999999999999999, 'x']", b'[1, "a\\u0000b"]'])
+def test_a_made_up_page_token_is_refused(made_up: bytes) -> None:
+    with pytest.raises(InvalidInput, match="page token"):
+        page_start(base64.urlsafe_b64encode(made_up.replace(b"'", b'"')).decode(), fields=tuple[int, str])
