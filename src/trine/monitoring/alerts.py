@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from trine.errors import InvalidInput
 from trine.ids import digest
 
 AlertState = Literal["ok", "pending", "firing", "resolved"]
@@ -25,6 +26,10 @@ class AlertRule(msgspec.Struct, frozen=True, kw_only=True):
     for_windows: int = 1
     clear_after: int = 2
     cool_down_s: int = 0
+
+    def __post_init__(self) -> None:
+        if self.for_windows < 1 or self.clear_after < 1 or self.cool_down_s < 0:
+            raise InvalidInput("An alert rule needs for_windows ≥ 1, clear_after ≥ 1 and cool_down_s ≥ 0.")
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal
 
@@ -34,6 +35,10 @@ class BaselineMetric(msgspec.Struct, frozen=True):
     value: float
     error: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.value) and 0 <= self.error < math.inf):
+            raise InvalidInput("A baseline metric has a finite value and a standard error that is not negative.")
+
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     """When a column has moved. `false_alarm_rate` holds for the whole table and all its tests of one window together;
@@ -48,6 +53,15 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     unseen_share: float = 0.001
     range_share: float = 0.001
     least_rows: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_alarm_rate < 1:
+            raise InvalidInput(f"false_alarm_rate is {self.false_alarm_rate:g}; it must lie between 0 and 1.")
+        for name in ("distance", "variation", "missing_share", "unseen_share", "range_share"):
+            if not 0 < (value := getattr(self, name)) <= 1:
+                raise InvalidInput(f"Threshold {name} is {value:g}; it must lie in (0, 1].")
+        if self.least_rows < 2:
+            raise InvalidInput("least_rows must be at least 2.")
 
 
 class Monitor(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,30 +108,23 @@ def checked(monitor: Monitor) -> Monitor:
     """The monitor, if it can be asked. Raises InvalidInput naming what cannot be."""
     _node(monitor.subject, ("endpoint", "dataset"), "subject")
     _node(monitor.reference, ("dataset", "model"), "reference")
-    limits = monitor.thresholds
-    if not 0 < limits.false_alarm_rate < 1:
-        raise InvalidInput(f"false_alarm_rate is {limits.false_alarm_rate:g}; it must lie between 0 and 1.")
-    for name in ("distance", "variation", "missing_share", "unseen_share", "range_share"):
-        if not 0 < (value := getattr(limits, name)) <= 1:
-            raise InvalidInput(f"Threshold {name} is {value:g}; it must lie in (0, 1].")
-    if limits.least_rows < 2:
-        raise InvalidInput("least_rows must be at least 2.")
-    if monitor.rule.for_windows < 1 or monitor.rule.clear_after < 1 or monitor.rule.cool_down_s < 0:
-        raise InvalidInput("An alert rule needs for_windows ≥ 1, clear_after ≥ 1 and cool_down_s ≥ 0.")
     if monitor.window_s < 1:
         raise InvalidInput("window_s must be at least one second.")
     for metric in (*monitor.baseline, *monitor.tolerances):
         if metric not in HIGHER_IS_BETTER:
-            known = ", ".join(HIGHER_IS_BETTER)
             raise InvalidInput(
-                f'"{metric}" is no metric of a monitor.{nearest(metric, HIGHER_IS_BETTER)} It has: {known}.'
+                f'"{metric}" is no metric of a monitor.{nearest(metric, HIGHER_IS_BETTER)} '
+                f"It has: {', '.join(HIGHER_IS_BETTER)}."
             )
+    for metric, value in monitor.tolerances.items():
+        if not 0 <= value < math.inf:
+            raise InvalidInput(f"The tolerance of {metric} is {value:g}; it must be finite and not negative.")
+    for column, limits in monitor.ranges.items():
+        given = [limit for limit in limits if limit is not None]
+        if len(limits) != 2 or sorted(given) != given or not all(map(math.isfinite, given)):
+            raise InvalidInput(f'The range of column "{column}" must be [low, high], null for no limit.')
     for name in monitor.channels:
         check_channel(name)
-    for column, limit in monitor.ranges.items():
-        low, high = limit if len(limit) == 2 else (1.0, 0.0)
-        if low is not None and high is not None and low > high:
-            raise InvalidInput(f'The range of column "{column}" must be [low, high], null for no limit.')
     return monitor
 
 
