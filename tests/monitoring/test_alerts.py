@@ -167,7 +167,9 @@ def test_what_is_wrong_becomes_one_breach_a_rule_and_column(given: Verdict, keys
 def test_what_a_window_could_not_judge_leaves_its_alert_as_it_is() -> None:
     small = verdict(columns=(column("too_small", ("missing", False)),))
     assert not is_judged(small, ("drift", "x")) and not is_judged(small, ("unseen", "x"))
-    assert not is_judged(small, ("drift", "gone")) and is_judged(small, ("range", "gone"))
+    gone = verdict(findings=(finding("column_missing"),))
+    assert not is_judged(gone, ("drift", "x")) and not is_judged(gone, ("range", "x"))
+    assert is_judged(verdict(), ("drift", "x")) and is_judged(verdict(), ("range", "x"))  # not asked about any more
     assert not is_judged(verdict(columns=(column("moved", ("missing", True)),)), ("drift", "x"))
     assert not is_judged(verdict(outcome="no_data"), ("schema", "x")) and is_judged(small, ("schema", "x"))
     unlabelled = verdict(performance=Performance(predictions=9, labelled=0, coverage=0.0))

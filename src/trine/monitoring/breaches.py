@@ -45,8 +45,8 @@ def is_judged(verdict: Verdict, key: Key) -> bool:
     if rule in ("schema", "quality"):
         return True
     mine = [one for one in verdict.columns if one.column == column]
+    if not mine:  # not asked about any more, unless it is missing or of another type
+        return not any(one.column == column and one.kind in _SCHEMA for one in verdict.findings)
     if rule == "drift":
         return any(test.name == "distribution" for one in mine for test in one.tests)
-    if rule == "range" and not mine:  # only a declared range speaks of a column that is not compared
-        return True
     return any(one.state in ("ok", "moved") for one in mine)
