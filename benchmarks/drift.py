@@ -53,7 +53,7 @@ def main(rows: int, rounds: int) -> None:
         "trine, profiling the window": lambda: profile_frame(window),
     }
     times: dict[str, list[float]] = {name: [] for name in rivals}
-    for name, work in rivals.items():
+    for work in rivals.values():
         work()  # imports and caches
     for _ in range(rounds):
         for name, work in rivals.items():
@@ -68,4 +68,4 @@ def main(rows: int, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000, int(sys.argv[2]) if len(sys.argv) > 2 else 5)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000, int(sys.argv[2]) if len(sys.argv) > 2 else 3)
