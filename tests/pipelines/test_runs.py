@@ -644,6 +644,25 @@ def test_a_step_that_leaves_the_program_fails_and_so_does_one_with_a_wrong_outpu
             pipeline(name="p")(called(one)).run()
 
 
+def test_texts_that_no_store_can_carry_come_through(ws: Workspace) -> None:
+    odd = "a\0b\ud800"
+
+    @step
+    def same(x: dict[str, str]) -> dict[str, str]:
+        print("nul \0 and half a pair \ud800")
+        return x
+
+    @step
+    def fail(x: dict[str, str]) -> None:
+        raise ValueError(odd)
+
+    made = pipeline(name="p")(lambda: same({odd: odd})).run()
+    assert made.result == {odd: odd}
+    assert made.log("same") == "nul � and half a pair ?\n"
+    with pytest.raises(Failure, match="ValueError: a�b"):
+        pipeline(name="q")(lambda: fail({odd: odd})).run()
+
+
 class Custom:
     """Only pickle can store it."""
 

@@ -230,6 +230,6 @@ def test_a_value_whose_bytes_are_gone_or_damaged_is_an_error(tmp_path: Path) -> 
 
 def test_values_are_told_in_a_few_words() -> None:
     told = [Encoder().value(one).summary for one in (1.5, "a" * 200, pl.DataFrame({"x": range(1200)}), [1] * 9, b"abc")]
-    assert told == ["1.5", "'" + "a" * 78 + "…", "DataFrame 1,200 × 1", "list of 9", "3 bytes"]
+    assert told == ["1.5", "a" * 79 + "…", "DataFrame 1,200 × 1", "list of 9", "3 bytes"]
     assert Encoder().value(decimal.Decimal(1)).summary == "Decimal('1')"
     assert uuid.UUID(int=1) == uuid.UUID(int=1)

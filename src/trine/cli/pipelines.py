@@ -261,7 +261,7 @@ def _detail(move: StepMove) -> str:
     told = [_took(move.duration_us)] if move.duration_us is not None else []
     told += [one.summary for one in move.outputs[:2] if one.summary]
     told += [move.error.text.splitlines()[0]] if move.error else []
-    told += [f"again in {move.retry_in_s:g} s"] if move.retry_in_s is not None else []
+    told += [f"again in {move.retry_in_us / 1e6:g} s"] if move.retry_in_us is not None else []
     return f"  {', '.join(told)}" if told else ""
 
 

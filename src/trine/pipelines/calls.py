@@ -19,7 +19,7 @@ from trine.pipelines.kinds import output_kinds
 from trine.pipelines.places import is_local_file
 from trine.pipelines.records import StepError
 from trine.pipelines.steps import Step
-from trine.pipelines.values import Decoder, Encoder, Value
+from trine.pipelines.values import Decoder, Encoder, Value, readable
 from trine.workspace import Workspace, recording_uses, using
 
 
@@ -148,4 +148,4 @@ def describe(error: BaseException) -> StepError:
         f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}" + (f"\n    {frame.line}" if frame.line else "")
         for frame in own[-6:]
     ]
-    return StepError(name, message[:2_000], "\n".join(lines)[:4_000])
+    return StepError(name, readable(message[:2_000]), readable("\n".join(lines)[:4_000]))

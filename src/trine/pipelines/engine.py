@@ -364,7 +364,7 @@ class Engine:
         step = self.steps[ready.node.step]
         if outcome.retryable and ready.attempt <= step.retries:
             wait_s = step.wait_s(ready.attempt)
-            self._move(ready, "retrying", error=error, retry_in_s=wait_s, **known)
+            self._move(ready, "retrying", error=error, retry_in_us=round(wait_s * 1e6), **known)
             again = _Ready(ready.node, ready.parts, ready.cache_key, ready.reason, ready.attempt + 1)
             heapq.heappush(self._retries, (time.monotonic() + wait_s, running.number, again))
             return

@@ -11,13 +11,14 @@ from trine.errors import InvalidInput
 from trine.pipelines.tracing import Call, Symbol, Trace
 from trine.pipelines.values import Encoder, Value
 from trine.storage import Store
+from trine.types import Name
 
 
 class GraphStep(msgspec.Struct, frozen=True):
     """One call of a step: its arguments as documents by parameter, and the keys of the steps whose outputs they hold."""
 
-    key: str
-    step: str
+    key: Name
+    step: Name
     inputs: dict[str, Any]
     needs: list[str]
 
@@ -88,7 +89,8 @@ def shown(document: Any, outputs: dict[str, list[Value]]) -> str:
     if isinstance(document, dict):
         found = cast(dict[str, Any], document)
         if found.get("$") == "output":
-            return outputs[found["v"]][found.get("item") or 0].summary
+            made, item = outputs.get(found["v"], []), found.get("item") or 0
+            return made[item].summary if item < len(made) else "?"
         if "type" in found:
             inside = (
                 ", ".join(f"{name}={shown(one, outputs)}" for name, one in found["v"].items())

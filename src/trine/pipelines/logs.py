@@ -16,6 +16,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from trine.pipelines.values import readable
 from trine.storage import Store
 
 SHORT = 2_048
@@ -91,7 +92,7 @@ def read_file(path: Path) -> bytes:
 def keep(store: Store, text: bytes) -> tuple[str, str]:
     """A log as the ledger keeps it: its text when it is short, else the object it was put into."""
     if len(text) <= SHORT:
-        return text.decode("utf-8", "replace"), ""
+        return readable(text.decode("utf-8", "replace")), ""
     return "", store.put(text)
 
 

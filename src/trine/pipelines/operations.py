@@ -34,6 +34,7 @@ LEASE_S = 180
 """How long a run belongs to its owner after each write; then another process may take it over."""
 
 RunId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$", description="32 hexadecimal digits")]
+Epoch = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 End = Literal["succeeded", "failed", "cancelled", "interrupted"]
 
 _OPEN = ("running", "retrying")
@@ -121,7 +122,7 @@ def _link_code(ws: Workspace, node: str, pipeline: str, version: str, code: str)
 
 @operation("POST /pipeline-runs/{id}/claim", allows="pipelines.run")
 def claim_pipeline_run(
-    ws: Workspace, *, id: RunId, epoch: int, owner: str, version: str, code: str = "", gone: bool = False
+    ws: Workspace, *, id: RunId, epoch: Epoch, owner: str, version: str, code: str = "", gone: bool = False
 ) -> PipelineRunInfo:
     """Become the owner of a run that has ended without success, or whose owner is away; of two claims one wins.
 
@@ -160,7 +161,7 @@ def claim_pipeline_run(
 
 
 @operation("POST /pipeline-runs/{id}/moves", allows="pipelines.run")
-def move_steps(ws: Workspace, *, id: RunId, epoch: int, moves: list[StepMove]) -> Lease:
+def move_steps(ws: Workspace, *, id: RunId, epoch: Epoch, moves: list[StepMove]) -> Lease:
     """Write what steps of a run came to, with their edges. Only the owner can: an older epoch changes nothing."""
     tx = ws.tx
     pipeline, lease = _own(ws, id, epoch)
@@ -176,7 +177,7 @@ def move_steps(ws: Workspace, *, id: RunId, epoch: int, moves: list[StepMove]) -
     return lease
 
 
-def _new_row(ws: Workspace, id: str, epoch: int, move: StepMove) -> dict[str, Any]:
+def _new_row(ws: Workspace, id: str, epoch: Epoch, move: StepMove) -> dict[str, Any]:
     ended = move.state != "running"
     return {
         "project": ws.project,
@@ -203,7 +204,7 @@ def _new_row(ws: Workspace, id: str, epoch: int, move: StepMove) -> dict[str, An
     }
 
 
-def _close(ws: Workspace, id: str, epoch: int, move: StepMove) -> None:
+def _close(ws: Workspace, id: str, epoch: Epoch, move: StepMove) -> None:
     now = ws.tx.now_us
     row = {"b_project": ws.project, "b_run": id, "b_key": move.key, "b_epoch": epoch, "b_state": move.state}
     values = {
@@ -217,7 +218,7 @@ def _close(ws: Workspace, id: str, epoch: int, move: StepMove) -> None:
         "log_object": move.log_object,
         "ended_us": now,
         "duration_us": move.duration_us,
-        "retry_at_us": None if move.retry_in_s is None else now + int(move.retry_in_s * 1_000_000),
+        "retry_at_us": None if move.retry_in_us is None else now + move.retry_in_us,
     }
     if not ws.tx.execute(_CLOSE_STEP, row | values).rowcount:
         raise Conflict(f'Step "{move.key}" of pipeline run {id} is not running; it cannot become {move.state}.')
@@ -238,13 +239,13 @@ def _link_step(ws: Workspace, id: str, move: StepMove) -> None:
 class LogSoFar(msgspec.Struct, frozen=True):
     """What a running step has printed until now."""
 
-    key: str
+    key: Name
     text: str = ""
     object: str = ""
 
 
 @operation("POST /pipeline-runs/{id}/lease", allows="pipelines.run")
-def renew_lease(ws: Workspace, *, id: RunId, epoch: int, logs: list[LogSoFar] = []) -> Lease:  # noqa: B006
+def renew_lease(ws: Workspace, *, id: RunId, epoch: Epoch, logs: list[LogSoFar] = []) -> Lease:  # noqa: B006
     """Say that the owner is still there, and keep what its steps have printed so far."""
     pipeline, lease = _own(ws, id, epoch)
     for one in logs:
@@ -257,7 +258,7 @@ def renew_lease(ws: Workspace, *, id: RunId, epoch: int, logs: list[LogSoFar] = 
 
 @operation("POST /pipeline-runs/{id}/end", allows="pipelines.run")
 def finish_pipeline_run(
-    ws: Workspace, *, id: RunId, epoch: int, state: End, error: StepError | None = None
+    ws: Workspace, *, id: RunId, epoch: Epoch, state: End, error: StepError | None = None
 ) -> PipelineRunInfo:
     """End a run, or leave it interrupted for somebody to resume."""
     row = _row(ws, id)

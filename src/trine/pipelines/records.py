@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from trine.pipelines.values import Value
+from trine.types import Name
 
 RunState = Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
 """running → succeeded | failed | cancelled; interrupted: stopped, or its process is gone. All but succeeded can be resumed."""
@@ -90,13 +91,17 @@ class PipelineRunInfo(msgspec.Struct, frozen=True, kw_only=True):
         return f"pipeline_run:{self.id}"
 
 
+Small = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Microseconds = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
 class StepMove(msgspec.Struct, frozen=True, kw_only=True):
     """One step's move to a state, with what is known from then on."""
 
-    key: str
-    step: str
+    key: Name
+    step: Name
     state: StepState
-    attempt: int = 1
+    attempt: Small = 1
     needs: list[str] = []
     cache_key: str = ""
     parts: Parts | None = None
@@ -108,8 +113,8 @@ class StepMove(msgspec.Struct, frozen=True, kw_only=True):
     error: StepError | None = None
     log: str = ""
     log_object: str = ""
-    duration_us: int | None = None
-    retry_in_s: float | None = None
+    duration_us: Microseconds | None = None
+    retry_in_us: Microseconds | None = None
 
 
 class Lease(msgspec.Struct, frozen=True):

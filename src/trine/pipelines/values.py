@@ -201,7 +201,13 @@ def _tag(tag: str, content: Any, **more: Any) -> dict[str, Any]:
 
 
 def _is_text(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+    """Whether a text is one that every store can carry as it is."""
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text))
+
+
+def readable(text: str) -> str:
+    """A text for people with what no store can carry replaced."""
+    return text.replace("\0", "�").encode("utf-8", "replace").decode()
 
 
 def _zone(value: Any) -> Any:
@@ -354,7 +360,7 @@ def summary(value: Any) -> str:
     if isinstance(value, (bytes, bytearray)):
         return f"{len(value):,} bytes"
     try:
-        text = " ".join(repr(value).split())
+        text = readable(" ".join((value if isinstance(value, str) and kind is str else repr(value)).split()))
     except Exception:  # a broken __repr__ is no reason to lose a result
         return kind.__name__
-    return text if len(text) <= 80 else f"{kind.__name__}" if codec_of(value) else text[:79] + "…"
+    return text if len(text) <= 80 else kind.__name__ if codec_of(value) else text[:79] + "…"
