@@ -211,6 +211,8 @@ def test_a_full_disk_stops_no_training(folder: Path) -> None:
     text = """
 import logging, resource, sys, trine
 from trine import tracking
+from trine.tracking import outbox
+outbox.PAUSE_S = 0
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 ws = trine.connect(sys.argv[1])
 with trine.run() as run:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,10 @@ LARGEST_SEGMENT = 4 << 20
 """Bytes after which a process goes on in a new segment, so that a long run keeps little on disk."""
 
 
+PAUSE_S = 1.0
+"""How long points are dropped, when there is no space, before it is tried again."""
+
+
 class Sink:
     """One open segment as the hot path sees it: where frames go, and number and next step of each key."""
 
@@ -41,6 +46,19 @@ class Sink:
 
 def _nowhere(_: bytes) -> int:
     raise Failure("No segment is open.")
+
+
+def _pause(sink: Sink, error: TrineError) -> None:
+    """Refuse what comes next without trying, for a while: asking a full disk for space takes long."""
+    append, until = sink.append, time.monotonic() + PAUSE_S
+
+    def refuse(frame: bytes) -> int:
+        if time.monotonic() < until:
+            raise error.with_traceback(None)
+        sink.append = append
+        return append(frame)
+
+    sink.append = refuse
 
 
 class Outbox:
@@ -120,6 +138,8 @@ class Outbox:
         """Count points that could not be written; the first time, say so. Training goes on."""
         with self._lock:
             self.lost += points
+            if self._writer is not None and self.sink.append == self._writer.append:
+                _pause(self.sink, error)
         self.tell(error, f"Points of run {self.run} are lost until that is mended; training goes on.")
 
     def tell(self, error: TrineError, more: str = "") -> None:
@@ -142,7 +162,7 @@ class Outbox:
         with self._lock:
             if self.lost and self._writer is not None:
                 try:
-                    self.sink.append(pack_lost(self.lost))
+                    self._writer.append(pack_lost(self.lost))
                     self.lost = 0
                 except Failure:
                     pass  # there is still no space; the number is kept
