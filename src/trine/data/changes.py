@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from blake3 import blake3
 
+from trine.data.bulk import without_collector
 from trine.data.scan import Scan, scan
 from trine.data.statcache import StatCache
 from trine.data.trees import EXECUTABLE, read_difference
@@ -61,6 +62,7 @@ class Diff(msgspec.Struct, frozen=True):
     columns: list[ColumnChange] = []
 
 
+@without_collector()
 def status(path: Path | str = ".", *, ws: Workspace | Located | None = None) -> Status:
     """What changed in a folder (or file) since it was added or checked out.
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
+from trine.data.bulk import without_collector
 from trine.data.changes import states_of
 from trine.data.commits import Commit
 from trine.data.references import resolve
@@ -24,6 +25,7 @@ LARGE = 4 << 20
 """Files from this size on are written by the store, piece by piece."""
 
 
+@without_collector()
 def checkout(ref: str, folder: Path | str, *, force: bool = False, ws: Workspace | None = None) -> Commit:
     """Write a commit's files into a folder. Files of the last checkout that the commit does not have are removed; files
     that never were in a checkout stay.

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from trine.data import operations as door
+from trine.data.bulk import without_collector
 from trine.data.commits import Commit, Kind
 from trine.data.expectations import Checks
 from trine.data.references import head_of
@@ -49,6 +50,11 @@ def add(
         )
     if checks or append:
         raise InvalidInput("Appending and expectations are for tables: add the file with kind='table'.")
+    with without_collector():
+        return _add_files(ws, path, name, message, branch, tag, force)
+
+
+def _add_files(ws: Workspace, path: Path, name: str, message: str, branch: str, tag: str, force: bool) -> Commit:
     cache = StatCache(ws, path)
     found = scan(path)
     if not found.files:
