@@ -104,6 +104,7 @@ def list_(ws: Workspace, name: str, limit: int) -> None:
 def show_(ws: Workspace, run_id: str) -> None:
     """A run and its steps; RUN is an id, the beginning of one, or a pipeline's name for its newest run."""
     from trine import pipelines as room
+    from trine.pipelines.owners import shown
 
     found = room.get_pipeline_run(run_id, ws=ws)
     steps = found.steps
@@ -117,6 +118,7 @@ def show_(ws: Workspace, run_id: str) -> None:
         ("started", f"{when(info.created_us)} by {info.author}"),
         ("code", f"{info.entry or 'in a session'}, version {info.version[:12]}{_commit(info.code)}"),
         ("params", _params(info)),
+        ("driver", shown(info.owner) if found.state == "running" else ""),
         ("result", _result(ws, found, steps)),
         ("error", info.error.text if info.error else ""),
         ("cancelled", f"by {info.cancelled_by}" if info.cancelled_by else ""),

@@ -21,7 +21,7 @@ from trine.pipelines.executors import Executor
 from trine.pipelines.executors import executor as executor_named
 from trine.pipelines.graph import freeze
 from trine.pipelines.logs import Echo
-from trine.pipelines.owners import is_gone, owner, shown
+from trine.pipelines.owners import is_gone, owner
 from trine.pipelines.pipelines import Pipeline
 from trine.pipelines.places import entry_of, load_entry
 from trine.pipelines.records import FINISHED, PipelineRunInfo, StepError, StepRun
@@ -307,11 +307,6 @@ def read_log(run_id: str, step: str, *, ws: Workspace | None = None) -> str:
     if path.exists() and kept.state not in (*FINISHED, "failed"):
         return logs.read_file(path).decode("utf-8", "replace")
     return ws.store.get(kept.object).decode("utf-8", "replace") if kept.object else kept.text
-
-
-def owner_of(info: PipelineRunInfo) -> str:
-    """Who drives a run, for people."""
-    return shown(info.owner)
 
 
 def _base(ws: Workspace) -> Path | None:
