@@ -298,7 +298,7 @@ def set_policy(
     approvals: Annotated[int, msgspec.Meta(ge=1, le=10)] = 1,
     expires_s: Annotated[int, msgspec.Meta(ge=60, le=31_536_000)] = 7 * 86_400,
 ) -> Policy:
-    """Hold an operation (`models.promote`, `serving.*`) whose arguments equal `when` until `approvals` others approve."""
+    """Hold an operation (`models.promote_model`, `serving.*`) whose arguments equal `when` until `approvals` others approve."""
     rooms.load()
     known = [one.name for one in REGISTRY.values() if one.changes]
     if "*" not in operation and operation not in known:

@@ -186,7 +186,7 @@ def policy() -> None:
     help="Hold only when the argument has this value; repeatable.",
 )
 @option("--approvals", default=1, show_default=True, help="How many others have to approve.")
-@command(example="trine access policy set four-eyes models.promote --when alias=production")
+@command(example="trine access policy set four-eyes models.promote_model --when alias=production")
 def policy_set(ws: Workspace, name: str, operation: str, when: tuple[str, ...], approvals: int) -> None:
     """Hold OPERATION (a name or a pattern such as 'serving.*') until others approve."""
     from trine.access import operations
