@@ -89,20 +89,20 @@ def postgres_url(postgres_server: sqlalchemy.URL) -> Iterator[str]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with about 3 MB of room: a real tmpfs where mounting is allowed, else file sizes are limited to that."""
+    """A folder with about 12 MB of room: a real tmpfs where mounting is allowed, else file sizes are limited to that."""
     import resource
     import signal
     import subprocess
 
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder], capture_output=True)
     if mounted.returncode == 0:
         yield folder
         subprocess.run(["umount", "-l", folder], check=True)
         return
     before, old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, old[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (12 << 20, old[1]))
     yield folder
     resource.setrlimit(resource.RLIMIT_FSIZE, old)
     signal.signal(signal.SIGXFSZ, before)

@@ -163,6 +163,29 @@ def test_one_damaged_entry_does_not_take_its_pack_with_it(store: ObjectStore) ->
     assert store.verify() == []
 
 
+@settings(max_examples=100)
+@given(at=st.integers(0, 3000), bit=st.integers(0, 7))
+def test_damage_in_a_pack_without_an_index_is_named_too(at: int, bit: int) -> None:
+    """A crash left no index, and then a byte turned over: nothing is silently not there."""
+    items = [b"item %d " % index * 20 for index in range(10)]
+    with tempfile.TemporaryDirectory() as folder:
+        ObjectStore.open(folder).put_many(items)
+        (pack,), (index,) = Path(folder).rglob("*.pack"), Path(folder).rglob("*.idx")
+        index.unlink()
+        flip(pack, at, bit)
+        store = ObjectStore.open(folder)
+        told = 0
+        for item in items:
+            try:
+                assert store.get(name_of(item)) == item
+            except Damaged as error:
+                told += str(pack) in error.message
+        assert told
+        assert str(pack) in [one.path for one in ObjectStore.open(folder).verify()]
+        store.put_many(items)
+        assert [store.get(name_of(item)) for item in items] == items
+
+
 def test_a_file_is_written_whole_or_not_at_all(store: ObjectStore, tmp_path: Path) -> None:
     data = b"x" * (9 << 20)
     store.put(data)

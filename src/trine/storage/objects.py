@@ -82,6 +82,7 @@ class ObjectStore:
         self.location = place.location
         self._entries: dict[bytes, tuple[str, Entry]] = {}
         self._packs: set[str] = set()
+        self._unsound: dict[str, str] = {}
         self._lock = threading.Lock()
         self._encoder = threading.local()
 
@@ -313,8 +314,12 @@ class ObjectStore:
             return []
         if kept is not None:
             log.warning("%s/%s was damaged; it was made again from its pack", self.location, index)
-        entries = list(packs.scan_pack(data))
-        self.place.write(index, packs.encode_index(entries), replace=True)
+        entries, problem = packs.sound_entries(data)
+        if problem:
+            self._unsound[pack] = problem
+            log.error("the pack %s/%s is damaged: %s", self.location, pack, problem)
+        else:
+            self.place.write(index, packs.encode_index(entries), replace=True)
         return entries
 
     def _learn(self, pack: str, entries: list[Entry]) -> None:
@@ -327,6 +332,7 @@ class ObjectStore:
         with self._lock:
             self._packs = set()
             self._entries = {}
+            self._unsound = {}
 
     # -- keeping true ---------------------------------------------------------------------------------------------
 
@@ -364,7 +370,7 @@ class ObjectStore:
                 path = f"{self.location}/{index}"
                 yield Damage("", path, f"The index {path} was damaged; it was made again from its pack.")
             entries = self.index_of(pack)
-            if problem := packs.problem_of(self.place.read(pack) or b"", entries):
+            if problem := self._unsound.get(pack) or packs.problem_of(self.place.read(pack) or b"", entries):
                 path = f"{self.location}/{pack}"
                 yield Damage("", path, f"The pack {path} is damaged: {problem}.")
 
@@ -379,7 +385,8 @@ class ObjectStore:
         with contextlib.suppress(Failure):
             self.place.write(f"quarantine/{name}/{new_id()}", payload)
             rest = [one for one in self.index_of(pack) if one.hash != entry.hash]
-            self.place.write(_index_key(pack), packs.encode_index(rest), replace=True)
+            if pack not in self._unsound:
+                self.place.write(_index_key(pack), packs.encode_index(rest), replace=True)
         self.forget()
         path = f"{self.location}/{pack}"
         return _damaged(f"Object {name} in {path} at byte {entry.offset} is damaged: {problem}.", name, path)
@@ -393,6 +400,9 @@ class ObjectStore:
         if kept := next(self.place.list(f"quarantine/{name}"), None):
             path = f"{self.location}/{kept[0]}"
             raise _damaged(f"Object {name} was damaged: what was left of it is {path}.", name, path)
+        for pack, problem in self._unsound.items():
+            path = f"{self.location}/{pack}"
+            raise _damaged(f"Object {name} may be in {path}, which has no index and is damaged: {problem}.", name, path)
         raise NotFound(f"There is no object {name} in {self.location}.", hash=name)
 
     # -- packs ----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import zstandard
+from blake3 import blake3
 
 from trine.errors import Damaged
 
@@ -66,7 +67,7 @@ def decode(flags: int, payload: bytes, raw: int) -> bytes:
         # a damaged frame may claim any size, and the decompressor would allocate it
         if zstandard.frame_content_size(payload) != raw:
             raise Damaged("its compressed size is wrong")
-        return zstandard.ZstdDecompressor().decompress(payload, max_output_size=raw)
+        return zstandard.ZstdDecompressor().decompress(payload, max_output_size=raw, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise Damaged(f"it cannot be decompressed ({error})") from error
 
@@ -104,6 +105,24 @@ def scan_pack(data: bytes) -> Iterator[Entry]:
             return
         yield Entry(hash_, start, flags, stored, raw)
         at = start + stored
+
+
+def sound_entries(data: bytes) -> tuple[list[Entry], str]:
+    """The entries of a pack whose bytes are right, and what is wrong with it, if anything: for a pack that has no index."""
+    entries = list(scan_pack(data))
+    problem = problem_of(data, entries)
+    sound: list[Entry] = []
+    for entry in entries:
+        try:
+            payload = data[entry.offset : entry.offset + entry.stored]
+            whole = blake3(decode(entry.flags, payload, entry.raw)).digest() == entry.hash
+        except Damaged:
+            whole = False
+        if whole:
+            sound.append(entry)
+        else:
+            problem = problem or f"the entry at byte {entry.offset - ENTRY.size} does not match its hash"
+    return sound, problem
 
 
 def problem_of(data: bytes, index: list[Entry]) -> str:
