@@ -18,7 +18,7 @@ from trine import tracking
 from trine.errors import InvalidInput, Unavailable
 from trine.ids import new_id
 from trine.storage.segments import SegmentWriter
-from trine.tracking import frames, series, spool
+from trine.tracking import folding, frames, series, spool
 from trine.tracking import operations as door
 from trine.tracking.frames import POINT, Meta, Reader
 from trine.tracking.series import Points
@@ -91,7 +91,7 @@ def test_any_course_of_events_keeps_every_acknowledged_point_once(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frames, "LARGEST_BATCH", 4)
-    monkeypatch.setattr(door, "LARGEST_CHUNK", 8)
+    monkeypatch.setattr(folding, "LARGEST_CHUNK", 8)
     real = door.fold_segment
 
     @settings(max_examples=25)
@@ -231,6 +231,8 @@ def test_a_part_of_a_segment_counts_once_and_in_order(ws: Workspace) -> None:
     ):
         with pytest.raises(InvalidInput, match="same length"):
             door.fold_segment(ws, id=run, segment=segment, start=200, stop=300, points=[bad])
+    with pytest.raises(InvalidInput, match="there twice"):
+        door.fold_segment(ws, id=run, segment=segment, start=200, stop=300, points=[one, one])
     assert door.segment_offset(ws, segment=segment) == 200
 
 

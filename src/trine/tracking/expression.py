@@ -112,6 +112,8 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Contained(msgspec.Struct, frozen=True):
+    """`in (…)`: the field is there, and is one of the values (or, negated, none of them)."""
+
     field: Field
     values: tuple[float | int | str, ...]
     negated: bool
@@ -148,6 +150,8 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Negation(msgspec.Struct, frozen=True):
+    """True where its part is false."""
+
     part: Expression
 
 
@@ -155,6 +159,8 @@ Expression = Comparison | Contained | Like | Missing | NotNumber | Group | Negat
 
 
 class Order(msgspec.Struct, frozen=True):
+    """One term of an order."""
+
     field: Field
     descending: bool
 

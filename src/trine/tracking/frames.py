@@ -66,22 +66,27 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def pack_key(number: int, name: str) -> bytes:
+    """A metric's name under its number in this segment."""
     return _NUMBER.pack(KEY, number) + name.encode()
 
 
 def pack_columns(number: int, points: Points) -> bytes:
+    """Many points of one metric."""
     return _NUMBER.pack(COLUMNS, number) + b"".join(points.to_bytes())
 
 
 def pack_use(node: str) -> bytes:
+    """A versioned thing that the run read."""
     return bytes((USE,)) + node.encode()
 
 
 def pack_lost(count: int) -> bytes:
+    """How many points could not be written."""
     return _COUNT.pack(LOST, count)
 
 
 def pack_ending(ending: Ending) -> bytes:
+    """The last frame."""
     return bytes((END,)) + msgspec.json.encode(ending)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import datetime as dt
 import re
 import struct
 from collections.abc import Mapping
@@ -11,13 +10,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from time import time_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from trine.errors import Failure, InvalidInput, NotFound
-from trine.ids import new_id, now_us, to_us
+from trine.ids import new_id, now_us
 from trine.tracking import operations as door
+from trine.tracking.arguments import Time, as_micros, as_number, as_points, as_step, as_texts
 from trine.tracking.artifact_files import check_path, files_below
 from trine.tracking.code import capture_quietly
 from trine.tracking.environment import capture_environment, read_context
@@ -28,13 +28,6 @@ from trine.tracking.runs import Artifact, Ended, RunInfo, check_key, is_text
 from trine.tracking.series import Points
 from trine.tracking.spool import collect
 from trine.workspace import Workspace, active_producer, current_workspace, recording_uses
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Time = dt.datetime | int
-"""A moment: a datetime (a naive one is UTC), or microseconds since the epoch."""
 
 _active: contextvars.ContextVar[Run | None] = contextvars.ContextVar("trine_run", default=None)
 
@@ -80,8 +73,8 @@ def run(
         "experiment_name": experiment or (above.experiment if isinstance(above, Run) else "default"),
         "id": identity,
         "name": name,
-        "params": _texts(params or {}, "param"),
-        "tags": _texts(tags or {}, "tag"),
+        "params": as_texts(params or {}, "param"),
+        "tags": as_texts(tags or {}, "tag"),
         "parent": resolve(ws, above) if above else "",
         "session": session,
         "code": code,
@@ -153,7 +146,7 @@ class Run:
         try:
             entry = sink.keys[key]
             at = entry[1] if step is None else step
-            when = time_ns() // 1_000 if time is None else _micros(time)
+            when = time_ns() // 1_000 if time is None else as_micros(time)
             sink.append(pack_point(POINT, entry[0], at, when, value))
             entry[1] = at + 1
         except (KeyError, TypeError, ValueError, OverflowError, struct.error, Failure):
@@ -164,11 +157,11 @@ class Run:
         if isinstance(key, Mapping):
             if value is not None:
                 raise InvalidInput("Give metrics as a mapping, or as one name and one value.")
-            when = now_us() if time is None else _micros(time)
+            when = now_us() if time is None else as_micros(time)
             for name, one in key.items():  # pyright: ignore[reportUnknownVariableType]
                 self.log(name, one, step=step, time=when)  # pyright: ignore[reportUnknownArgumentType]
             return
-        number, when = _number(check_key(key), value), now_us() if time is None else _micros(time)
+        number, when = as_number(check_key(key), value), now_us() if time is None else as_micros(time)
         self._append(key, step, lambda sort, at: pack_point(POINT, sort, at, when, number), 1)
 
     def _append(self, key: str, step: Any, frame: Any, points: int) -> None:
@@ -176,7 +169,7 @@ class Run:
             sink = self._outbox.sink
             try:
                 sink, entry = self._outbox.entry(key)
-                start = _step(key, entry[1] if step is None else step)
+                start = as_step(key, entry[1] if step is None else step)
                 sink.append(frame(entry[0], start))
                 entry[1] = start + points
                 return
@@ -191,7 +184,7 @@ class Run:
         Without `steps` they go on from the last one; without `times` all have this moment. Times are datetimes or
         microseconds since the epoch.
         """
-        columns = _points(check_key(key), values, steps, times)
+        columns = as_points(check_key(key), values, steps, times)
         for start in range(0, len(columns.values), 100_000):
             part = columns.take(slice(start, start + 100_000))
             size = len(part.values)
@@ -206,7 +199,7 @@ class Run:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Set several params in one step; all or none are written."""
-        door.set_params(self.ws, id=self.id, params=_texts(values, "param"))
+        door.set_params(self.ws, id=self.id, params=as_texts(values, "param"))
 
     def tag(self, name: str, value: Any = "") -> None:
         """Set a tag; the last value stays."""
@@ -214,7 +207,7 @@ class Run:
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set several tags in one step."""
-        door.set_tags(self.ws, id=self.id, tags=_texts(values, "tag"))
+        door.set_tags(self.ws, id=self.id, tags=as_texts(values, "tag"))
 
     def use(self, node: str) -> None:
         """Say that the run read a versioned thing (`dataset:flights@3a91c2…`); what Trine loads itself is recorded by itself."""
@@ -300,88 +293,8 @@ class Run:
         self.finish(state if self._outbox.owner else None, f"{type(error).__name__}: {error}".rstrip(": "))
 
 
-# -- what people pass -------------------------------------------------------------------------------------------------
-
-
-def _number(key: str, value: Any) -> float:
-    if value is None or isinstance(value, (str, bytes)):
-        raise InvalidInput(f'Metric "{key}" needs a number, not {"nothing" if value is None else repr(value)[:80]}.')
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInput(f'Metric "{key}" needs a number, not {type(value).__name__}: {error}.') from None
-
-
-def _step(key: str, step: Any) -> int:
-    try:
-        at = step.__index__()
-    except AttributeError:
-        raise InvalidInput(f'A step of metric "{key}" is an integer, not {step!r:.80}.') from None
-    if not -(2**63) <= at < 2**63 - 1:
-        raise InvalidInput(f'A step of metric "{key}" has 64 bits: {at} is too far.')
-    return at
-
-
-def _micros(time: Any) -> int:
-    if isinstance(time, dt.datetime):
-        return to_us(time)
-    if isinstance(time, bool) or not hasattr(time, "__index__"):
-        raise InvalidInput(f"A time is a datetime or microseconds since the epoch, not {type(time).__name__}.")
-    at = int(time.__index__())
-    if not -(2**63) <= at < 2**63:
-        raise InvalidInput(f"{at} is no time in microseconds since the epoch.")
-    return at
-
-
-def _points(key: str, values: Any, steps: Any, times: Any) -> Points:
-    import numpy as np
-
-    def column(what: str, given: Any, kind: type[np.generic]) -> NDArray[Any]:
-        try:
-            if what == "times" and not isinstance(given, np.ndarray):
-                given = [_micros(one) for one in given]
-            made = np.asarray(given)
-            if what == "times" and made.dtype.kind == "M":
-                made = made.astype("datetime64[us]").astype(np.int64)
-            if made.dtype.kind not in ("iu" if kind is np.int64 else "fiub"):
-                raise InvalidInput(f'The {what} of metric "{key}" hold {made.dtype}, not numbers.')
-            return made.astype(kind).reshape(-1)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidInput(f'The {what} of metric "{key}" are not numbers of one kind: {error}.') from None
-
-    found = column("values", values, np.float64)
-    size = len(found)
-    made = Points(
-        np.arange(size) if steps is None else column("steps", steps, np.int64),
-        np.full(size, now_us()) if times is None else column("times", times, np.int64),
-        found,
-    )
-    if {len(one) for one in made} != {size}:
-        lengths = ", ".join(f"{len(one)} {name}" for name, one in zip(made._fields, made, strict=True))
-        raise InvalidInput(f'A batch of metric "{key}" has columns of one length, not {lengths}.')
-    return made
-
-
 def _frame(sort: int, start: int, part: Points, counted: bool) -> bytes:
     import numpy as np
 
     steps = start + np.arange(len(part.values)) if counted else part.steps
     return pack_columns(sort, Points(steps, part.times, part.values))
-
-
-def _texts(values: Mapping[str, Any], what: str) -> dict[str, str]:
-    longest = 6_000 if what == "param" else 8_000
-    texts: dict[str, str] = {}
-    for name, value in values.items():
-        text = value if isinstance(value, str) else str(value)
-        if len(text) > longest or not is_text(text):
-            problem = (
-                f"has {len(text):,} characters; at most {longest:,} are kept"
-                if len(text) > longest
-                else "is no valid text"
-            )
-            raise InvalidInput(
-                f'The value of {what} "{name}" {problem}. Use run.log_text for long ones.', argument=str(name)
-            )
-        texts[check_key(name, what)] = text
-    return texts

@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Any
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import delete, func, insert, select, update
 
 from trine.errors import Conflict, InvalidInput, NotFound, nearest
 from trine.ids import canonical_json, new_id
@@ -15,6 +15,7 @@ from trine.operations import Done, Limit, Page, operation, page_of, page_start
 from trine.tracking import ledger_runs, series
 from trine.tracking.artifact_files import check_path
 from trine.tracking.expression import parse, parse_order
+from trine.tracking.folding import fold
 from trine.tracking.frames import Ending
 from trine.tracking.query import Sorting, condition
 from trine.tracking.runs import (
@@ -32,7 +33,7 @@ from trine.tracking.runs import (
     Title,
     Value,
 )
-from trine.tracking.series import LARGEST_CHUNK, Series
+from trine.tracking.series import Series
 from trine.tracking.tables import (
     code_version,
     experiment,
@@ -348,10 +349,12 @@ def fold_segment(
     if at != start:
         tx.touch(f"run:{id}")
         return at
+    if len({one.key for one in points}) < len(points):
+        raise InvalidInput("A metric is there twice: send its points as one series.")
     if stop <= start:
         raise InvalidInput(f"A part of a segment ends after it begins: {stop} is not after {start}.")
     tx.execute(upsert(run_segment), {"id": segment, "run": id, "offset": stop})
-    _fold(ws, id, {one.key: series.unpack(one) for one in points})
+    fold(ws, id, {one.key: series.unpack(one) for one in points})
     if lost:
         tx.execute(update(run).where(run.c.id == id).values(lost=row.lost + lost))
     for node in uses:
@@ -368,54 +371,6 @@ def fold_segment(
 def segment_offset(ws: Workspace, *, segment: str) -> int:
     """The offset up to which a segment is in the ledger; 0 for one that is not known."""
     return ws.tx.scalar(select(run_segment.c.offset).where(run_segment.c.id == segment)) or 0
-
-
-def _fold(ws: Workspace, id: str, points: dict[str, series.Points]) -> None:
-    keys = list(points)
-    for first in range(0, len(keys), 500):
-        some = keys[first : first + 500]
-        query = select(run_metric).where(run_metric.c.run == id, run_metric.c.key.in_(some))
-        known = {row["key"]: dict(row) for row in ws.tx.execute(query).mappings()}
-        summaries: list[dict[str, Any]] = []
-        for key in some:
-            fresh = series.summarise(points[key])
-            summaries.append({"run": id, "key": key, **(series.merge(known[key], fresh) if key in known else fresh)})
-        _write_chunks(ws, id, {key: (known[key]["points"] if key in known else 0, points[key]) for key in some})
-        ws.tx.execute(upsert(run_metric), summaries)
-
-
-def _write_chunks(ws: Workspace, id: str, fresh: dict[str, tuple[int, series.Points]]) -> None:
-    """Append points, merging them with the small chunks before them, so that a chunk holds at least as many points as all
-    smaller ones after it: a series has O(log n) small chunks, and a point is rewritten O(log n) times."""
-    tx = ws.tx
-    mine = run_points.c.run == id
-    query = select(run_points.c.key, run_points.c.start, run_points.c.points).where(
-        mine, run_points.c.key.in_(list(fresh)), run_points.c.points < LARGEST_CHUNK
-    )
-    small: dict[str, list[tuple[int, int]]] = {}
-    for row in tx.all(query.order_by(run_points.c.key, run_points.c.start)):
-        small.setdefault(row.key, []).append((row.start, row.points))
-    merged: list[tuple[str, int]] = []
-    for key, (start, points) in fresh.items():
-        size, tail = len(points.values), small.get(key, [])
-        while tail and tail[-1][0] + tail[-1][1] == start and tail[-1][1] <= size and size < LARGEST_CHUNK:
-            start, count = tail.pop()
-            size += count
-            merged.append((key, start))
-    parts: dict[str, list[tuple[int, series.Points]]] = {}
-    for first in range(0, len(merged), 500):
-        which = mine & tuple_(run_points.c.key, run_points.c.start).in_(merged[first : first + 500])
-        for row in tx.all(select(run_points).where(which)):
-            parts.setdefault(row.key, []).append((row.start, series.decode(row.data)))
-        tx.execute(delete(run_points).where(which))
-    rows: list[dict[str, Any]] = []
-    for key, (start, points) in fresh.items():
-        pieces = sorted([*parts.get(key, []), (start, points)], key=lambda part: part[0])
-        whole = series.join([part for _, part in pieces])
-        row = {"run": id, "key": key, "start": pieces[0][0], "points": len(whole.values), "data": series.encode(whole)}
-        rows.append(row)
-    if rows:
-        tx.execute(insert(run_points), rows)
 
 
 @operation("GET /runs/{id}/points", allows="tracking.read")

@@ -142,6 +142,7 @@ class CodeVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     @property
     def is_dirty(self) -> bool:
+        """Whether there was anything that is not in the commit."""
         return bool(self.changed or self.skipped)
 
 

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LARGEST_CHUNK = 4_096
-"""Points at which a chunk is left as it is; smaller ones are merged with what comes after."""
-
 
 class Points(NamedTuple):
     """Steps and times (microseconds since the epoch, UTC) as int64, values as float64; in order of arrival."""
@@ -48,6 +45,7 @@ class Series(msgspec.Struct, frozen=True):
 
 
 def pack(key: str, points: Points) -> Series:
+    """Points for the wire."""
     return Series(key, *points.to_bytes())
 
 
@@ -74,6 +72,7 @@ def encode(points: Points) -> bytes:
 
 
 def decode(data: bytes) -> Points:
+    """The points of `encode`, bit by bit."""
     import numpy as np
     import zstandard
 
@@ -86,6 +85,7 @@ def decode(data: bytes) -> Points:
 
 
 def join(parts: list[Points]) -> Points:
+    """Points one after the other."""
     import numpy as np
 
     if len(parts) == 1:

@@ -37,6 +37,7 @@ def spool_of(ws: Workspace) -> Path:
 
 
 def segment_id(path: Path) -> str:
+    """A segment's id, which is in its name."""
     return path.stem.rpartition("-")[2]
 
 
