@@ -229,3 +229,11 @@ def test_values_keep_their_kind() -> None:
 def test_columns_may_have_any_name() -> None:
     frame = pl.DataFrame({"count": [1], "value": ["a"], "": [1.5], "ü\n": [True]})
     assert [one.name for one in data.profile_frame(frame).columns] == frame.columns
+
+
+def test_categories_are_counted_by_their_names() -> None:
+    parts = [
+        pl.DataFrame({"c": names}, schema={"c": pl.Categorical}) for names in (["a", "b"], ["c", "b"], ["b", "c", "a"])
+    ]
+    (told,) = summarise(merge([sketch(part) for part in parts])).columns
+    assert (told.distinct, told.top) == (3, (("b", 3), ("a", 2), ("c", 2)))

@@ -7,6 +7,7 @@ import errno
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from trine.data.bulk import without_collector
@@ -23,6 +24,9 @@ from trine.workspace import Workspace, current_workspace, record_use
 
 LARGE = 4 << 20
 """Files from this size on are written by the store, piece by piece."""
+
+AHEAD = 16
+"""Files that are fetched at the same time from a store that is far."""
 
 
 @without_collector()
@@ -54,8 +58,8 @@ def checkout(ref: str, folder: Path | str, *, force: bool = False, ws: Workspace
     writer = _Writer(ws.store, str(found.root))
     for path in gone:
         writer.remove(path)
-    for entry in late.values():
-        writer.write(entry)
+    for entry, content in _contents(ws.store, list(late.values())):
+        writer.write(entry, content)
     now_ns = time.time_ns()
     for path, seen in writer.unchanged():
         cache.remember(path, seen, wanted[path].hash, now_ns)
@@ -82,6 +86,20 @@ def _parents(path: str) -> Iterator[str]:
         at = path.find("/", at + 1)
 
 
+def _contents(store: Store, entries: list[Entry]) -> Iterator[tuple[Entry, bytes | None]]:
+    """The files' bytes, checked; None for large ones. From a store that is far, several at a time are on their way."""
+    is_far = getattr(getattr(store, "place", None), "is_far", True)
+    if not is_far:
+        yield from ((entry, store.get(entry.hash) if entry.size < LARGE else None) for entry in entries)
+        return
+    with ThreadPoolExecutor(AHEAD) as pool:
+        for start in range(0, len(entries), 4 * AHEAD):
+            batch = entries[start : start + 4 * AHEAD]
+            yield from zip(
+                batch, pool.map(lambda one: store.get(one.hash) if one.size < LARGE else None, batch), strict=True
+            )
+
+
 class _Writer:
     """Writes below one folder, and nowhere else."""
 
@@ -91,13 +109,13 @@ class _Writer:
         self._folders: dict[str, str] = {}
         self._written: list[tuple[str, str, os.stat_result]] = []
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: Entry, content: bytes | None) -> None:
         with _told(os.path.join(self._root, entry.path)):
             parent, _, name = entry.path.rpartition("/")
             folder = self._folder(parent)
             target, draft = f"{folder}/{name}", f"{folder}/{DRAFTS[0]}{new_id()}"
             try:
-                seen = self._draft(entry, draft)
+                seen = self._draft(entry, content, draft)
                 try:
                     os.replace(draft, target)
                 except IsADirectoryError:
@@ -109,15 +127,14 @@ class _Writer:
                 raise
             self._written.append((entry.path, target, seen))
 
-    def _draft(self, entry: Entry, draft: str) -> os.stat_result:
+    def _draft(self, entry: Entry, data: bytes | None, draft: str) -> os.stat_result:
         mode = 0o777 if entry.executable else 0o666
-        if entry.size >= LARGE:
+        if data is None:
             os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
             mode = os.stat(draft).st_mode & 0o777  # what the user's umask leaves of it
             self._store.get_file(entry.hash, draft)
             os.chmod(draft, mode)
             return os.stat(draft)
-        data = self._store.get(entry.hash)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             while data:

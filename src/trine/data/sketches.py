@@ -114,6 +114,8 @@ def _sketch(series: pl.Series, counted: pl.Series | None) -> ColumnSketch:
     if counted is None or not len(counted):
         return bare
     values, counts = counted.struct.field("value"), counted.struct.field("count").to_numpy().astype(np.int64)
+    if isinstance(values.dtype, (pl.Categorical, pl.Enum)):
+        values = values.cast(pl.String)  # their codes differ from part to part
     hashes = np.sort(values.hash().to_numpy())[:KEPT]
     bare = msgspec.structs.replace(bare, distinct=len(values), hashes=hashes.tobytes())
     if series.dtype.is_numeric() or series.dtype.is_temporal():
@@ -152,7 +154,6 @@ def _of_texts(bare: ColumnSketch, rows: pl.Series, values: pl.Series, counts: ND
     if values.dtype == pl.Boolean:
         codes, short = rows.cast(pl.Int64).to_numpy(), np.ones(len(values), dtype=np.bool_)
     else:
-        values = values.cast(pl.String)
         codes = rows.cast(pl.String).cast(pl.Enum(values.sort())).to_physical().to_numpy().astype(np.int64)
         short = (values.str.len_chars() <= LONGEST).to_numpy()
     return msgspec.structs.replace(
