@@ -116,7 +116,10 @@ def test_a_flipped_byte_anywhere_is_named_before_use_and_can_be_mended(which: in
         flip(files[which], at, bit)
 
         damage = ObjectStore.open(folder).verify()
-        assert damage
+        if not damage:  # zstd frames have bits that mean nothing: then every object is what it was
+            assert files[which].suffix == ".pack"
+            assert all(ObjectStore.open(folder).get(name_of(item)) == item for item in ITEMS)
+            return
         assert all(str(files[which]) == one.path for one in damage), damage
         assert all(one.path in one.problem for one in damage)
 
