@@ -38,7 +38,9 @@ THING = Entity("thing", {"key": int})
 def rows(rng: np.random.Generator, count: int) -> pl.DataFrame:
     """Keys at random times."""
     seconds = pl.Series(rng.integers(0, DAYS * 86_400 * 1_000_000, count), dtype=pl.Duration("us"))
-    return pl.DataFrame({"key": rng.integers(0, KEYS, count), "at": seconds}).with_columns((pl.lit(START) + pl.col("at")).alias("at"))
+    return pl.DataFrame({"key": rng.integers(0, KEYS, count), "at": seconds}).with_columns(
+        (pl.lit(START) + pl.col("at")).alias("at")
+    )
 
 
 def source(rng: np.random.Generator, count: int, view: int) -> pl.DataFrame:

@@ -159,6 +159,17 @@ def test_an_empty_window_is_no_data_and_never_no_drift(committed: Workspace) -> 
     assert [(one.rule, one.state) for one in list_alerts(committed).items] == [("no_data", "firing")]
 
 
+def test_a_window_in_which_nothing_can_be_judged_is_not_called_ok(committed: Workspace) -> None:
+    ids = [f"id{i}" for i in range(400)]
+    data.commit(pl.DataFrame({"at": range(400), "id": ids}), name="ids", ws=committed)
+    make(committed, subject="dataset:ids", reference="dataset:ids", columns=["id"])
+    verdict = monitoring.check("rides", 200, 400, ws=committed)
+    assert verdict.outcome == "no_data" and "nothing in the window" in verdict.text()
+    make(committed, columns=["x"], replace=True)
+    small = monitoring.check("rides", DAY, DAY + DAY // 300, ws=committed)
+    assert small.outcome == "too_small" and "independent rows" in small.reason
+
+
 def test_a_dataset_without_a_time_column_is_judged_whole(committed: Workspace) -> None:
     make(committed, time_column="", columns=["x"])
     verdict = monitoring.check("rides", ws=committed)
@@ -264,6 +275,7 @@ def test_verdicts_and_alerts_come_in_pages(committed: Workspace) -> None:
         (lambda ws: monitoring.check("timeless", 0, 5, ws=ws), InvalidInput, 'no column "when"'),
         (lambda ws: monitoring.check("untimely", 0, 5, ws=ws), InvalidInput, "is String: times are"),
         (lambda ws: monitoring.compare("rides", "rides", columns=["y"], ws=ws), InvalidInput, 'Column "y"'),
+        (lambda ws: monitoring.compare("rides", {"z": [1]}, ws=ws), InvalidInput, "no column in common"),
         (lambda ws: get_verdict(ws, verdict_id="x"), NotFound, "trine monitor verdicts"),
         (lambda ws: list_verdicts(ws, page="%"), InvalidInput, "page token"),
         (

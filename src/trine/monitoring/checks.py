@@ -113,6 +113,8 @@ def compare(
     for name in columns:
         if name not in known or name not in now.columns:
             raise InvalidInput(f'Column "{name}" is not in both tables, so it cannot be compared.')
+    if not set(known) & set(now.columns):
+        raise InvalidInput("The two tables have no column in common, so there is nothing to compare.")
     return drift.compare(known, now, columns=columns, thresholds=thresholds)
 
 

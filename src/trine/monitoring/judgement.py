@@ -77,9 +77,11 @@ def _outcome(
         return "drift", f"{len(moved)} of {len(columns)} columns moved."
     if failed or any(one.serious for one in findings):
         return "quality", "The data of the window is not what the reference was."
-    if columns and all(one.state == "too_small" for one in columns):
+    if any(one.state in ("ok", "moved") for one in columns) or (performance is not None and performance.metrics):
+        return "ok", ""
+    if any(one.state == "too_small" for one in columns):
         return "too_small", _too_small(columns)
-    return "ok", ""
+    return "no_data", "There is nothing in the window that could be compared."
 
 
 def _too_small(columns: Sequence[ColumnVerdict]) -> str:
