@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from trine import data
+from trine.data.merging import FOLD, fold, merge
 from trine.data.profiles import QUANTILES, shown
-from trine.data.sketches import FOLD, KEPT, Sketch, fold, merge, sketch, summarise
+from trine.data.sketches import KEPT, Sketch, sketch, summarise
 
 EXACT = Context(prec=80, Emax=999_999, Emin=-999_999)
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from trine import data
-from trine.data import sketches
+from trine.data import merging, sketches
 from trine.data.trees import read_tree
 from trine.errors import CheckFailed, Conflict, Damaged, InvalidInput, NotFound
 from trine.storage import ObjectStore
@@ -60,7 +60,7 @@ def test_sketches_that_are_lost_or_of_another_version_are_made_again(
 
 
 def test_many_appends_keep_few_sketches(local_ws: Workspace) -> None:
-    for number in range(2 * sketches.FOLD + 3):
+    for number in range(2 * merging.FOLD + 3):
         data.commit(pl.DataFrame({"n": [number], "s": [f"s{number % 3}"]}), name="t")
     told = data.profile("t")
     assert len(told.sketches) == 5

@@ -9,14 +9,14 @@ import polars as pl
 
 from trine.data.expectations import CheckResult, Checks, Expectation, expectations
 from trine.data.frames import as_polars, first_line
-from trine.data.profiles import Profile
+from trine.data.profiles import LONGEST, Profile
 from trine.errors import InvalidInput, nearest
 
 ROW_BY_ROW = frozenset({"not_null", "between", "one_of", "matches"})
 """Rules that look at one row at a time: rows that passed once need not be asked again."""
 
 EXAMPLES = 5
-LONGEST = 200
+"""Rows that fail a rule and are kept with its outcome."""
 
 
 class Asked(NamedTuple):

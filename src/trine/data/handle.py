@@ -47,9 +47,11 @@ class Dataset:
         return load(f"{self.name}@{ref}", ws=self.ws)
 
     def profile(self, ref: str = "main") -> Profile:
+        """The profile of a table commit."""
         return profile(f"{self.name}@{ref}", ws=self.ws)
 
     def resolve(self, ref: str = "main") -> Commit:
+        """The commit a branch, tag or prefix means now."""
         return resolve(f"{self.name}@{ref}", ws=self.ws)
 
     def log(self, ref: str = "", limit: int = 100) -> list[Commit]:
@@ -57,18 +59,23 @@ class Dataset:
         return door.list_commits(self.ws, name=self.name, ref=ref, limit=limit).items
 
     def tag(self, tag: str, ref: str = "main", *, move: bool = False) -> Commit:
+        """Name a commit for good; moving a tag has to be asked for."""
         return door.tag_commit(self.ws, name=self.name, tag=tag, ref=ref, move=move)
 
     def branch(self, branch: str, ref: str = "main") -> Commit:
+        """Start a branch at a commit."""
         return door.create_branch(self.ws, name=self.name, branch=branch, ref=ref)
 
     def checkout(self, folder: Path | str, ref: str = "main", *, force: bool = False) -> Commit:
+        """Write the files into a folder (`trine.data.checkout`)."""
         return checkout(f"{self.name}@{ref}", folder, force=force, ws=self.ws)
 
     def diff(self, before: str, after: str = "main") -> Diff:
+        """What changed from one commit to another."""
         return diff(f"{self.name}@{before}", f"{self.name}@{after}", ws=self.ws)
 
     def verify(self, ref: str = "main") -> list[Damage]:
+        """Read and check everything a commit needs; the damaged objects are named."""
         return verify(f"{self.name}@{ref}", ws=self.ws)
 
 

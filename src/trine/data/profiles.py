@@ -13,6 +13,9 @@ QUANTILES = 257
 TOP = 64
 """Most common values that are kept."""
 
+LONGEST = 200
+"""Characters of a text that is kept as a value."""
+
 Scalar = bool | int | float | str | None
 
 

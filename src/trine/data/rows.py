@@ -15,10 +15,11 @@ from trine.data.checks import Checking
 from trine.data.commits import Commit
 from trine.data.expectations import CheckResult, Checks, Expectation, expectations
 from trine.data.frames import as_polars, first_line
+from trine.data.merging import fold, merge
 from trine.data.profiles import Profile
 from trine.data.reading import local_file, profile_of, scan_commit
 from trine.data.references import head_of
-from trine.data.sketches import FORMAT, Sketch, count_values, fold, merge, sketch, summarise
+from trine.data.sketches import FORMAT, Sketch, count_values, sketch, summarise
 from trine.data.trees import Entry, encode_tree, read_tree
 from trine.errors import CheckFailed, Conflict, Damaged, InvalidInput, NotFound
 from trine.workspace import Workspace, active_producer, current_workspace

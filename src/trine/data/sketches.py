@@ -15,7 +15,6 @@ Means and squares are of values scaled by a power of two, and merge by Chan, Gol
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -23,17 +22,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from trine.data.autocorrelation import effective_size, effective_size_of_codes, effective_size_of_parts
-from trine.data.profiles import QUANTILES, TOP, ColumnProfile, Profile, Scalar
+from trine.data.autocorrelation import effective_size, effective_size_of_codes
+from trine.data.profiles import LONGEST, QUANTILES, TOP, ColumnProfile, Profile, Scalar
 
 KEPT = 1_024
 """Different values, points and hashes that are kept of a column."""
-
-LONGEST = 200
-"""Characters of a text that is kept as a value."""
-
-FOLD = 16
-"""So many sketches of one level are folded into one of the next: a table of any age has few."""
 
 FORMAT = f"sketch-1 polars-{pl.__version__}"
 """Sketches of another format are made again from their rows: hashes differ between versions of Polars."""
@@ -80,9 +73,6 @@ class Sketch(msgspec.Struct, frozen=True):
     rows: int
     columns: tuple[ColumnSketch, ...]
     level: int = 0
-
-
-# -- from rows ----------------------------------------------------------------------------------------------------------
 
 
 def count_values(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -144,9 +134,9 @@ def _of_numbers(bare: ColumnSketch, rows: pl.Series, values: pl.Series, counts: 
         exponent=exponent,
         mean=mean,
         squares=squares,
-        common=_common(numbers.filter(finite).to_list(), counts[finite], TOP) if few else (),
+        common=most_common(numbers.filter(finite).to_list(), counts[finite], TOP) if few else (),
         ess=effective_size(in_order[np.isfinite(in_order)]),
-        **_packed(points, weights),
+        **packed(points, weights),
     )
 
 
@@ -160,7 +150,7 @@ def _of_texts(bare: ColumnSketch, rows: pl.Series, values: pl.Series, counts: ND
         bare,
         low=_scalar(values.min()),
         high=_scalar(values.max()),
-        common=_common(values.filter(short).to_list(), counts[short], KEPT),
+        common=most_common(values.filter(short).to_list(), counts[short], KEPT),
         ess=effective_size_of_codes(codes),
     )
 
@@ -185,7 +175,8 @@ def _scalar(value: object) -> Scalar:
     return float(value) if isinstance(value, np.floating) else value  # type: ignore[return-value]
 
 
-def _common(values: Sequence[Scalar], counts: NDArray[np.int64], most: int) -> tuple[tuple[Scalar, int], ...]:
+def most_common(values: Sequence[Scalar], counts: NDArray[np.int64], most: int) -> tuple[tuple[Scalar, int], ...]:
+    """Values with their counts, the most common first."""
     pairs = zip(map(_scalar, values), counts.tolist(), strict=True)
     return tuple(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))[:most]
 
@@ -196,7 +187,7 @@ def _combine(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return points, np.bincount(place, weights).astype(np.float64)
 
 
-def _packed(points: Floats, weights: Floats) -> dict[str, bytes]:
+def packed(points: Floats, weights: Floats) -> dict[str, bytes]:
     """A distribution in at most `KEPT` + 1 points."""
     if len(points) > KEPT:
         total = round(weights.sum())
@@ -219,119 +210,6 @@ def _moments(values: Floats, weights: Floats) -> tuple[int, float, float]:
     mean = min(max(float((weights * scaled).sum() / total), float(scaled[0])), float(scaled[-1]))
     away = scaled - mean
     return exponent, mean, float((weights * away**2).sum() - (weights * away).sum() ** 2 / total)
-
-
-# -- from sketches ------------------------------------------------------------------------------------------------------
-
-
-def fold(sketches: list[Sketch]) -> list[Sketch]:
-    """The same sketches, with the newest folded where there are `FOLD` of one level."""
-    while len(sketches) >= FOLD and len({one.level for one in sketches[-FOLD:]}) == 1:
-        sketches = [*sketches[:-FOLD], merge(sketches[-FOLD:])]
-    return sketches
-
-
-def merge(sketches: Sequence[Sketch]) -> Sketch:
-    """The sketch of all rows together, in this order; the columns are the same in all."""
-    if len(sketches) == 1:
-        return sketches[0]
-    columns = zip(*(one.columns for one in sketches), strict=True)
-    merged = tuple(_merge([one for one in parts if one.count] or [parts[0]]) for parts in columns)
-    return Sketch(FORMAT, sum(one.rows for one in sketches), merged, max(one.level for one in sketches) + 1)
-
-
-def _merge(parts: Sequence[ColumnSketch]) -> ColumnSketch:
-    if len(parts) == 1:
-        return parts[0]
-    distinct, hashes = _merge_distinct(parts)
-    bare = ColumnSketch(
-        name=parts[0].name,
-        dtype=parts[0].dtype,
-        count=sum(one.count for one in parts),
-        nulls=sum(one.nulls for one in parts),
-        nans=sum(one.nans for one in parts),
-        infinities=sum(one.infinities for one in parts),
-        distinct=distinct,
-        hashes=hashes.tobytes(),
-    )
-    parts = [one for one in parts if one.finite and one.low is not None]
-    if not parts:
-        return bare
-    bare = msgspec.structs.replace(
-        bare,
-        low=min(one.low for one in parts),  # type: ignore[type-var]
-        high=max(one.high for one in parts),  # type: ignore[type-var]
-    )
-    return _merge_numbers(bare, parts) if parts[0].points else _merge_texts(bare, parts)
-
-
-def _merge_distinct(parts: Sequence[ColumnSketch]) -> tuple[int, Hashes]:
-    hashes = np.unique(np.concatenate([np.frombuffer(one.hashes, np.uint64) for one in parts]))
-    if all(one.distinct <= KEPT for one in parts):
-        return len(hashes), hashes[:KEPT]
-    estimate = round((KEPT - 1) / (float(hashes[KEPT - 1]) / 2.0**64))
-    least, most = max(one.distinct for one in parts), sum(one.distinct for one in parts)
-    return min(max(estimate, least), most), hashes[:KEPT]
-
-
-def _merge_numbers(bare: ColumnSketch, parts: Sequence[ColumnSketch]) -> ColumnSketch:
-    points = np.concatenate([np.frombuffer(one.points) for one in parts])
-    weights = np.concatenate([np.frombuffer(one.weights) for one in parts])
-    of_part = np.repeat(np.arange(len(parts)), [len(one.points) // 8 for one in parts])
-    values, place = np.unique(points, return_inverse=True)
-    rows = np.bincount(place, weights).astype(np.float64)
-    middle = np.cumsum(rows) - rows / 2
-    sizes = np.array([one.finite for one in parts], dtype=np.float64)
-    ranks = np.bincount(of_part, weights * middle[place]) / sizes
-    spread = float((rows * (middle - sizes.sum() / 2) ** 2).sum() / sizes.sum())
-    exponent, mean, squares = _merge_moments(parts, sizes)
-    few = all(one.common for one in parts) and bare.distinct <= TOP
-    return msgspec.structs.replace(
-        bare,
-        exponent=exponent,
-        mean=mean,
-        squares=squares,
-        common=_merge_common(parts, TOP) if few else (),
-        ess=effective_size_of_parts(sizes, _sizes(parts), ranks[:, None], np.array([spread])),
-        **_packed(values, rows),
-    )
-
-
-def _merge_texts(bare: ColumnSketch, parts: Sequence[ColumnSketch]) -> ColumnSketch:
-    common = _merge_common(parts, KEPT)
-    levels = {value: i for i, (value, _) in enumerate(common[:TOP])}
-    sizes = np.array([one.finite for one in parts], dtype=np.float64)
-    shares = np.zeros((len(parts), len(levels)))
-    for row, one in enumerate(parts):
-        for value, count in one.common:
-            if value in levels:
-                shares[row, levels[value]] = count / sizes[row]
-    overall = sizes @ shares / sizes.sum()
-    ess = effective_size_of_parts(sizes, _sizes(parts), shares, overall * (1 - overall))
-    return msgspec.structs.replace(bare, common=common, ess=ess)
-
-
-def _merge_common(parts: Sequence[ColumnSketch], most: int) -> tuple[tuple[Scalar, int], ...]:
-    total: Counter[Scalar] = Counter()
-    for one in parts:
-        total.update(dict(one.common))
-    return _common(list(total), np.array(list(total.values()), dtype=np.int64), most)
-
-
-def _sizes(parts: Sequence[ColumnSketch]) -> Floats:
-    return np.array([one.finite if one.ess is None else one.ess for one in parts], dtype=np.float64)
-
-
-def _merge_moments(parts: Sequence[ColumnSketch], sizes: Floats) -> tuple[int, float, float]:
-    exponent = max(one.exponent for one in parts)
-    shift = [one.exponent - exponent for one in parts]
-    means = np.array([math.ldexp(one.mean, by) for one, by in zip(parts, shift, strict=True)])
-    squares = np.array([math.ldexp(one.squares, 2 * by) for one, by in zip(parts, shift, strict=True)])
-    mean = float(sizes @ means / sizes.sum())
-    return exponent, mean, float(squares.sum() + sizes @ (means - mean) ** 2)
-
-
-# -- to a profile -------------------------------------------------------------------------------------------------------
 
 
 def profile_frame(frame: pl.LazyFrame | pl.DataFrame) -> Profile:
