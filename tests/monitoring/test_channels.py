@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -90,3 +92,37 @@ def test_a_target_from_the_environment_is_read_where_the_check_runs(monkeypatch:
     check_channel("webhook:$NOT_SET_HERE")
     monkeypatch.delenv("NOT_SET_HERE", raising=False)
     assert [one.code for one in deliver(["webhook:$NOT_SET_HERE"], NOTICE)] == ["invalid_input"]
+
+
+def test_more_kinds_of_channels_come_as_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Notice] = []
+
+    class Pager:
+        def __init__(self, target: str) -> None:
+            assert target == "ops"
+
+        def send(self, notice: Notice) -> None:
+            told.append(notice)
+
+    class Installed:
+        name = "pager"
+
+        def load(self) -> Any:
+            return Pager
+
+    def installed(group: str, name: str = "pager") -> list[Installed]:
+        return [Installed()] if (group, name) == ("trine.alert_channels", "pager") else []
+
+    monkeypatch.setattr("trine.monitoring.channels.entry_points", installed)
+    check_channel("pager:ops")
+    assert deliver(["pager:ops"], NOTICE) == [] and told == [NOTICE]
+    with pytest.raises(InvalidInput, match='Did you mean "pager"'):
+        check_channel("pagre:ops")
+
+
+def test_the_door_of_the_room_loads_no_heavy_package() -> None:
+    script = (
+        "import sys, trine.monitoring.operations, trine.features.operations, trine.cli.monitoring, trine.cli.features;"
+        "sys.exit(', '.join({'numpy', 'polars', 'scipy', 'pandas', 'sklearn', 'httpx'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stderr.strip() == ""
