@@ -67,7 +67,8 @@ def broken(ws: Workspace) -> str:
 @pytest.fixture(scope="module")
 def server(shared_server: tuple[str, str]) -> Iterator[httpx.Client]:
     url, token = shared_server
-    with httpx.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=30) as client:
+    limits = httpx.Limits(max_keepalive_connections=0)  # an idle connection may be closed just when it is used again
+    with httpx.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=30, limits=limits) as client:
         yield client
 
 

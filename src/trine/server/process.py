@@ -49,7 +49,14 @@ def run(
         connect(location, store=store) as ws,
     ):
         app = create_app(ws, allow_hosts=(host, *allow_hosts))
-        config = uvicorn.Config(app, log_level="warning", ws="none", server_header=False, timeout_graceful_shutdown=10)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            ws="none",
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=10,
+        )
         tell(Started(url_of(listener, host), ws.location, bootstrap_secret(ws)))
         _Server(config, app).run(sockets=[listener])
     print("stopped", file=sys.stderr)
