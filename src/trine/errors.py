@@ -2,6 +2,7 @@
 
     TrineError                     code                 HTTP  exit
     ├── InvalidInput               invalid_input         422     2   a value is wrong: type, range, form
+    │   └── WrongMethod            method_not_allowed    405     2   there is something at this address, but not for this method
     ├── Unauthenticated            unauthenticated       401     4   no or bad credentials
     ├── Refused                    refused               403     4   known, but not allowed
     │   └── ApprovalRequired       approval_required     403     4   held at the door until a second person approves
@@ -12,6 +13,7 @@
     └── Failure                    failure               500     1   it could not be done: the fault is not the caller's
         ├── Damaged                damaged               500     1   stored bytes do not match their hash or CRC
         ├── NoSpace                no_space              507     1   the disk or the quota is full
+        ├── ModelFailed            model_failed          502     1   a model failed on rows that fit its signature
         └── Unavailable            unavailable           503     1   a part that is needed is away; try again
 
 A message says what is wrong, where, and how to mend it, in one or two sentences.
@@ -39,6 +41,10 @@ class TrineError(Exception):
 
 class InvalidInput(TrineError):
     code, status, exit_code = "invalid_input", 422, 2
+
+
+class WrongMethod(InvalidInput):
+    code, status = "method_not_allowed", 405
 
 
 class Unauthenticated(TrineError):
@@ -79,6 +85,10 @@ class Damaged(Failure):
 
 class NoSpace(Failure):
     code, status = "no_space", 507
+
+
+class ModelFailed(Failure):
+    code, status = "model_failed", 502
 
 
 class Unavailable(Failure):

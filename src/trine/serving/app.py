@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from trine import __version__
-from trine.errors import InvalidInput, NotFound, TooLarge, TrineError
+from trine.errors import Failure, InvalidInput, NotFound, TooLarge, TrineError, WrongMethod
 from trine.ids import new_id
 from trine.serving import shipping
 from trine.serving.inference import describe_tensors, read_inference, write_inference
@@ -108,7 +108,7 @@ class Application:
         return told
 
     def _find(self, method: str, path: str) -> tuple[Handler, str, str]:
-        """Handler, endpoint and version of a request. Raises NotFound, or _WrongMethod."""
+        """Handler, endpoint and version of a request. Raises NotFound, or WrongMethod."""
         if found := self._routes.get((method, path)):
             return *found, ""
         head, marked, rest = path.partition("/versions/")
@@ -117,7 +117,7 @@ class Application:
             if found := self._routes.get((method, head + slash + tail)):
                 return *found, version
         if any(known == path for _, known in self._routes):
-            raise _WrongMethod(f"{path} does not take {method}.")
+            raise WrongMethod(f"{path} does not take {method}.")
         if path.startswith(("/v2/models/", "/endpoints/")):
             self.live.served(path.split("/")[3 if path.startswith("/v2") else 2])
         raise NotFound(f"There is nothing at {method} {path[:200]}. See GET / for what there is.")
@@ -151,7 +151,7 @@ class Application:
         except Exception as error:
             incident = new_id()
             log.exception("%s failed, incident %s", path, incident, exc_info=error)
-            answer = _problem(path, _Fault(f"This is a fault of the server; it is logged as incident {incident}."))
+            answer = _problem(path, Failure(f"This is a fault of the server; it is logged as incident {incident}."))
         start = {
             "type": "http.response.start",
             "status": answer.status,
@@ -303,14 +303,6 @@ class Described(msgspec.Struct):
 
 class _Gone(Exception):
     """The caller went away before it had sent everything."""
-
-
-class _WrongMethod(TrineError):
-    code, status = "method_not_allowed", 405
-
-
-class _Fault(TrineError):
-    code, status = "failure", 500
 
 
 def _read_invocation(request: Request, served: Served) -> Asked:

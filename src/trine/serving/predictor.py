@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from trine.errors import InvalidInput, TooLarge, TrineError, Unavailable
+from trine.errors import InvalidInput, ModelFailed, TooLarge, TrineError, Unavailable
 from trine.ids import now_us
 from trine.serving.columns import Values
 from trine.serving.live import Live, Served
@@ -31,12 +31,6 @@ LISTED_IDS = 64
 
 MOST_SHADOWS = 256
 """Copies of requests that may wait for a shadow; more are dropped and counted."""
-
-
-class Failed(TrineError):
-    """The model failed on rows that fit its signature: the answer is 502, for the fault is behind this server."""
-
-    code, status = "model_failed", 502
 
 
 class Request(NamedTuple):
@@ -103,7 +97,10 @@ class Predictor:
         for group, (outcome, _) in zip(groups, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 raise _with_ids(
-                    Failed(f"{group.variant.model} failed: {outcome}. It is logged as {ids[0]}."), served, ids, group
+                    ModelFailed(f"{group.variant.model} failed: {outcome}. It is logged as {ids[0]}."),
+                    served,
+                    ids,
+                    group,
                 )
         return asked, served, self._gather(served, asked, groups, ids, arrived, [one for one, _ in outcomes])
 
