@@ -117,7 +117,9 @@ def main(count: int, rounds: int) -> None:
             watch.run("checkout", "dvc", dvc, "checkout", "-q", cwd=theirs)
             for place in (ours, theirs, raw):
                 shutil.rmtree(place)
-    print(f"{count:,} files of {SIZE >> 10} KB, cold calls, medians of {rounds} (status: {3 * rounds}); load {os.getloadavg()[0]:.1f}")
+    print(
+        f"{count:,} files of {SIZE >> 10} KB, cold calls, medians of {rounds} (status: {3 * rounds}); load {os.getloadavg()[0]:.1f}"
+    )
     for action in dict.fromkeys(action for action, _ in watch.wall):
         watch.table(action)
     print("\nTargets: add at most 0.15 x dvc, status at most 0.06 x dvc")
