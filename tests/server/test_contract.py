@@ -88,6 +88,8 @@ def test_every_operation_keeps_its_word(
     broken: list[str] = []
     for found in schema.get_all_operations():
         one = found.ok()
+        if "/test-" in one.label:  # an operation that another test made in this process, to be broken
+            continue
         calls = 0
 
         @settings(
