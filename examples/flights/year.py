@@ -58,17 +58,6 @@ def turn(rita: trine.Workspace, client: serving.Client | None = None, traffic: p
     return cycle
 
 
-def watch(ws: trine.Workspace) -> None:
-    """Compare what is asked with the data that production was trained on, and its answers with what its gate saw."""
-    gate = trine.evaluation.list_gates(ws, model="delays", outcome="pass").items[0]
-    monitoring.create_monitor(
-        ws, name="delays", subject="endpoint:delays", reference="model:delays@production", columns=INPUTS, replace=True,
-        score="probability", predicted="prediction", positive="true", tolerances={"roc_auc": 0.02},
-        baseline={"roc_auc": monitoring.BaselineMetric(gate.candidate_value)},
-        thresholds=monitoring.Thresholds(least_rows=5),  # weather has a long memory: a month is worth few independent rows
-    )  # fmt: skip
-
-
 def month(number: int, rita: trine.Workspace, client: serving.Client) -> None:
     """Traffic, labels, the commit, the verdict, the loop's decision; kept as a run of experiment "year"."""
     name = f"2013-{number:02d}"
@@ -83,7 +72,6 @@ def month(number: int, rita: trine.Workspace, client: serving.Client) -> None:
         arrive(name, flights=flights(number))
         verdict = monitoring.check("delays", began, now_us() + 1)
         cycle = turn(rita, client, sample.tail(CANARY))
-        watch(trine.current_workspace())
         for who, version in (("frozen", "delays@1"), ("looped", serves)):
             chance = trine.models.load_model(version).predict(joined.select(INPUTS))["probability"]
             run.log(f"{who}.auc", roc_auc_score(joined[LABEL], chance))
@@ -103,7 +91,7 @@ def main(months: int) -> None:
     if not loop.cycles():
         loop.trigger("the first model")
     turn(rita)
-    watch(ws)
+    monitoring.create_monitor(ws, name="delays", subject="endpoint:delays", reference="model:delays@production")
     with serving.running("delays") as client:
         for number in track(range(3, months + 1), "the year, month by month"):
             month(number, rita, client)
