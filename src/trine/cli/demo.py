@@ -13,7 +13,9 @@ from trine.cli.demo_report import report
 from trine.cli.shell import argument, command, option, single
 from trine.errors import Failure, InvalidInput
 
-FILES = ("flights.py", "training.py", "year.py")
+FILES = {name: name for name in ("flights.py", "training.py", "year.py", "test_flights.py")}
+FILES["ci.yml"] = ".github/workflows/test.yml"
+"""The example's files, and where each goes in the demo's folder."""
 
 
 @single("demo")
@@ -50,9 +52,10 @@ def _prepare(folder: Path) -> Path:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "year.py").is_file():
         raise InvalidInput(f"{folder} holds something else. Give the demo a folder of its own: trine demo OTHER")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        if not (folder / name).exists():
-            shutil.copyfile(_source() / name, folder / name)
+    for name, target in FILES.items():
+        if not (folder / target).exists():
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(_source() / name, folder / target)
     (folder / ".gitignore").write_text(".trine/\n__pycache__/\n")
     if shutil.which("git") and not (folder / ".git").exists():
         author = ("-c", "user.name=Trine demo", "-c", "user.email=demo@trine.invalid")
