@@ -8,7 +8,7 @@ cause and effect, so both walks follow one index.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal, cast
 
 import msgspec
@@ -22,6 +22,8 @@ EdgeKind = Literal["used", "produced", "derived", "deployed", "answered", "trigg
 EDGE_KINDS: tuple[str, ...] = ("used", "produced", "derived", "deployed", "answered", "triggered", "approved")
 _CAUSE_FIRST = frozenset({"produced", "triggered"})
 _BATCH = 10_000
+_INTEGERS = msgspec.json.Decoder(list[int])
+_STRINGS = msgspec.json.Decoder(list[str])
 
 
 class Edge(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -111,24 +113,25 @@ def walk(
     A `start` without @version is the newest version of that name. Raises NotFound for an unknown node. Costs one indexed query per level, O(edges walked).
     """
     start, first = _start(connection, project, start)
-    side = 0 if direction == "up" else 1
-    frontier: list[int] = [first]
-    seen: dict[int, None] = {first: None}
-    found: list[tuple[int, int, str]] = []
-    levels = 0
-    while frontier and (not depth or levels < depth) and len(found) < limit:
-        rows = _neighbours(connection, frontier, direction)
-        found += rows
-        fresh: dict[int, None] = dict.fromkeys([int(row[side]) for row in rows if row[side] not in seen])
-        seen |= fresh
-        frontier = list(fresh)
+    seen = {first: None}
+    frontier, levels, count = dict(seen), 0, 0
+    groups: list[tuple[int, str, list[int]]] = []
+    while frontier and (not depth or levels < depth) and count < limit:
+        level = list(_neighbours(connection, frontier, direction))
+        frontier = dict.fromkeys([one for _, _, far in level for one in far if one not in seen])
+        seen |= frontier
+        groups += level
+        count += sum(len(far) for _, _, far in level)
         levels += 1
     names = _names(connection, seen)
-    edges = [
-        Edge(names[up], kind, names[down]) if kind in _CAUSE_FIRST else Edge(names[down], kind, names[up])
-        for up, down, kind in found
-    ]
-    return Lineage(start, [names[one] for one in seen], edges, not frontier or len(found) < limit)
+    edges: list[Edge] = []
+    for near, kind, far in groups:
+        name = names[near]
+        if (kind in _CAUSE_FIRST) == (direction == "down"):
+            edges += [Edge(name, kind, names[other]) for other in far]
+        else:
+            edges += [Edge(names[other], kind, name) for other in far]
+    return Lineage(start, [names[one] for one in seen], edges, not frontier or count < limit)
 
 
 def _start(connection: Connection, project: str, ref: str) -> tuple[str, int]:
@@ -145,32 +148,51 @@ def _start(connection: Connection, project: str, ref: str) -> tuple[str, int]:
     raise NotFound(f'No node "{ref}" in the lineage graph.{nearest(ref, like)} Nodes are kind:name@version.')
 
 
-def _neighbours(connection: Connection, ids: list[int], direction: str) -> list[tuple[int, int, str]]:
-    """The edges of some nodes to their causes or effects; of each node once, so no edge comes twice."""
+def _neighbours(connection: Connection, ids: dict[int, None], direction: str) -> Iterable[tuple[int, str, list[int]]]:
+    """(node, kind of edge, its causes or effects) for some nodes; of each node once, so no edge comes twice."""
     near, far = ("down", "up") if direction == "up" else ("up", "down")
-    rows: list[tuple[int, int, str]] = []
-    for start in range(0, len(ids), _BATCH):
-        # the ids are our own integers, so they are written into the statement: no limit on bound variables, one parse
-        listed = ",".join(map(str, ids[start : start + _BATCH]))
-        text = f"SELECT up, down, kind FROM edge WHERE {near} IN ({listed}) ORDER BY {near}, {far}, kind"
-        rows += _fetch(connection, text)
-    return rows
+    others = _array(connection, far, by=far)
+    for where in _ranges(near, ids):
+        for one, kind, text in _fetch(
+            connection, f"SELECT {near}, kind, {others} FROM edge WHERE {where} GROUP BY 1, 2"
+        ):
+            if one in ids:
+                yield one, kind, _INTEGERS.decode(text)
 
 
-def _names(connection: Connection, ids: Collection[int]) -> dict[int, str]:
-    low, high = min(ids), max(ids)
-    if high - low < 4 * len(ids):  # made together, as most are: reading the range is cheaper than naming each
-        return dict(_fetch(connection, f"SELECT id, ref FROM node WHERE id BETWEEN {low} AND {high}"))
+def _names(connection: Connection, ids: dict[int, None]) -> dict[int, str]:
     names: dict[int, str] = {}
-    wanted = list(ids)
-    for start in range(0, len(wanted), _BATCH):
-        listed = ",".join(map(str, wanted[start : start + _BATCH]))
-        names.update(_fetch(connection, f"SELECT id, ref FROM node WHERE id IN ({listed})"))
+    numbers, refs = _array(connection, "id", by="id"), _array(connection, "ref", by="id")
+    for where in _ranges("id", ids):
+        [(keys, values)] = _fetch(connection, f"SELECT {numbers}, {refs} FROM node WHERE {where}")
+        names.update(zip(_INTEGERS.decode(keys), _STRINGS.decode(values), strict=True))
     return names
 
 
+def _ranges(column: str, ids: dict[int, None]) -> Iterable[str]:
+    """Conditions that together hold for all of the ids, and perhaps for some others.
+
+    Nodes made together have numbers together, so most are a range: cheaper to read than each to name. The ids are our
+    own integers, so they are written into the statement: no limit on bound variables, one parse.
+    """
+    low, high = min(ids), max(ids)
+    if high - low < 2 * len(ids):
+        yield f"{column} BETWEEN {low} AND {high}"
+        return
+    wanted = list(ids)
+    for start in range(0, len(wanted), _BATCH):
+        yield f"{column} IN ({','.join(map(str, wanted[start : start + _BATCH]))})"
+
+
+def _array(connection: Connection, column: str, *, by: str) -> str:
+    """The aggregate that gives a column as one JSON text: of many rows, the handing over costs more than what is in them."""
+    if connection.dialect.name == "sqlite":
+        return f"json_group_array({column})"  # in the order of the index that the rows are read by
+    return f"json_agg({column} ORDER BY {by})::text"
+
+
 def _fetch(connection: Connection, text: str) -> list[Any]:
-    """All rows as the driver's own tuples: there can be a hundred thousand."""
+    """All rows, as the driver's own tuples."""
     cursor = cast(Any, connection.exec_driver_sql(text).cursor)
     return cursor.fetchall()
 

@@ -62,10 +62,10 @@ edge = Table(
     "edge",
     metadata,
     Column("up", RowId, primary_key=True, autoincrement=False),
-    Column("down", RowId, primary_key=True, autoincrement=False),
     Column("kind", String(20), primary_key=True),
+    Column("down", RowId, primary_key=True, autoincrement=False),
     Column("time_us", BigInteger, nullable=False),
-    Index(None, "down", "up", "kind"),
+    Index(None, "down", "kind", "up"),
     sqlite_with_rowid=False,
 )
 

@@ -153,13 +153,13 @@ def upgrade() -> None:
     op.create_table(
         "edge",
         sa.Column("up", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
-        sa.Column("down", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("down", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("time_us", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("up", "down", "kind", name=op.f("pk_edge")),
+        sa.PrimaryKeyConstraint("up", "kind", "down", name=op.f("pk_edge")),
         sqlite_with_rowid=False,
     )
-    op.create_index(op.f("ix_edge_down_up_kind"), "edge", ["down", "up", "kind"], unique=False)
+    op.create_index(op.f("ix_edge_down_kind_up"), "edge", ["down", "kind", "up"], unique=False)
     op.create_table(
         "endpoint",
         sa.Column("project", sa.Text(), nullable=False),
