@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Any
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select, update
 
 from trine.errors import Conflict, InvalidInput, NotFound, nearest
 from trine.ids import canonical_json, new_id
@@ -18,6 +18,7 @@ from trine.tracking.expression import parse, parse_order
 from trine.tracking.folding import fold
 from trine.tracking.frames import Ending
 from trine.tracking.query import Sorting, condition
+from trine.tracking.recording import add_run, experiment_of, write_texts
 from trine.tracking.runs import (
     Artifact,
     CodeVersion,
@@ -94,30 +95,26 @@ def create_run(
     if tx.first(select(run.c.id).where(run.c.id == identity)):
         raise Conflict(f"There is a run {identity} already. Go on with it: trine.run(resume={identity!r})")
     above = ledger_runs.row_of(ws, parent).id if parent else None
-    group = _experiment(ws, experiment_name)
+    group = experiment_of(ws, experiment_name)
     if not name:
         number = 1 + tx.scalar(select(func.count()).select_from(run).where(run.c.experiment == group))
         name = f"{experiment_name[:230]}-{number}"
     node = f"run:{identity}"
-    values = {
-        "id": identity,
-        "project": ws.project,
-        "experiment": group,
-        "name": name,
-        "state": "running",
-        "reason": "",
-        "parent": above,
-        "author": ws.on_behalf_of or ws.principal.name,
-        "session": session[:32],
-        "code": code or None,
-        "environment": environment[:64],
-        "context": msgspec.json.encode(context).decode(),
-        "lost": 0,
-        "started_us": tx.now_us if started_us is None else started_us,
-    }
-    tx.execute(insert(run).values(values))
-    _write_texts(ws, run_param, identity, params)
-    _write_texts(ws, run_tag, identity, tags)
+    values = add_run(
+        ws,
+        id=identity,
+        experiment=group,
+        name=name,
+        parent=above,
+        author=ws.on_behalf_of or ws.principal.name,
+        session=session[:32],
+        code=code or None,
+        environment=environment[:64],
+        context=msgspec.json.encode(context).decode(),
+        started_us=tx.now_us if started_us is None else started_us,
+    )
+    write_texts(ws, run_param, identity, params)
+    write_texts(ws, run_tag, identity, tags)
     for source in dict.fromkeys((producer, f"run:{above}" if above else "")):
         if source:
             tx.link(source, "produced", node)
@@ -199,7 +196,7 @@ def set_params(ws: Workspace, *, id: str, params: dict[Key, ParamText]) -> Done:
                 param=name,
             )
     fresh = {name: value for name, value in params.items() if name not in known}
-    _write_texts(ws, run_param, row.id, fresh)
+    write_texts(ws, run_param, row.id, fresh)
     ws.tx.touch(f"run:{row.id}", after=fresh)
     return Done(f"run:{row.id}", bool(fresh))
 
@@ -209,7 +206,7 @@ def set_tags(ws: Workspace, *, id: str, tags: dict[Key, TagText]) -> Done:
     """Set tags; the last value stays."""
     row = _writable(ws, id)
     before = _texts(ws, run_tag, row.id)
-    _write_texts(ws, run_tag, row.id, tags)
+    write_texts(ws, run_tag, row.id, tags)
     ws.tx.touch(f"run:{row.id}", before=before, after=before | tags)
     return Done(f"run:{row.id}", before | tags != before)
 
@@ -282,15 +279,6 @@ def restore_run(ws: Workspace, *, id: str) -> Done:
     return Done(f"run:{row.id}", row.deleted_us is not None)
 
 
-def _experiment(ws: Workspace, name: str) -> int:
-    tx = ws.tx
-    query = select(experiment.c.id).where(experiment.c.project == ws.project, experiment.c.name == name)
-    if (known := tx.scalar(query)) is None:
-        tx.execute(insert(experiment).values(project=ws.project, name=name, created_us=tx.now_us))
-        known = tx.scalar(query)
-    return known
-
-
 def _known_experiment(ws: Workspace, name: str) -> int:
     rows = ws.tx.all(select(experiment.c.id, experiment.c.name).where(experiment.c.project == ws.project))
     known = {row.name: row.id for row in rows}
@@ -308,18 +296,6 @@ def _writable(ws: Workspace, id: str) -> Any:
 
 def _texts(ws: Workspace, table: Any, id: str) -> dict[str, str]:
     return {row.key: row.value for row in ws.tx.all(select(table.c.key, table.c.value).where(table.c.run == id))}
-
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
-
-
-def _write_texts(ws: Workspace, table: Any, id: str, texts: dict[str, str]) -> None:
-    rows = [
-        {"run": id, "key": key, "value": value, "number": float(value) if _NUMBER.fullmatch(value) else None}
-        for key, value in texts.items()
-    ]
-    if rows:
-        ws.tx.execute(upsert(table), rows)
 
 
 # -- points -----------------------------------------------------------------------------------------------------
