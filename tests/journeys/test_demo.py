@@ -44,6 +44,23 @@ def test_a_second_start_goes_on_where_the_first_stopped(spring: tuple[Path, str]
     assert june["version"] == "delays@2" and june["looped.auc"] > june["frozen.auc"] + 0.02
 
 
+def test_garbage_collection_leaves_all_that_the_loop_needs(spring: tuple[Path, str]) -> None:
+    from trine import data, governance, models, upkeep
+    from trine.workspace import connect, using
+
+    with connect(spring[0]) as ws, using(ws):
+        card = governance.card("delays@production").markdown
+        before = upkeep.verify(ws)
+        assert before.is_sound and before.spare
+        upkeep.collect(ws, grace_s=0)
+        assert upkeep.collect(ws, grace_s=0).objects == 0
+        after = upkeep.verify(ws)
+        assert after.is_sound and after.spare == 0 and after.needed == before.needed
+        assert data.verify("flights") == [] and data.load("delays-train").collect().height > 0
+        assert models.load_model("delays@production").version.version == 2
+        assert governance.card("delays@production").markdown == card
+
+
 def test_the_demo_says_what_folder_it_cannot_take(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     done = demo(tmp_path)

@@ -43,6 +43,8 @@ COMMANDS: dict[str, Entry] = {
     "lineage": Entry("lineage", "lineage", "What a thing came from, and what came of it.", "Govern"),
     "audit": Entry("audit", "audit", "The event log: read, verify, export, follow.", "Govern"),
     "access": Entry("access", "access", "Principals, roles, tokens, policies.", "Govern"),
+    "verify": Entry("upkeep", "verify", "Whether all that the workspace needs is there and whole.", "Govern"),
+    "gc": Entry("upkeep", "gc", "Free the space of what nothing needs any more.", "Govern"),
     "card": Entry("governance", "card", "A model's card, rendered from the graph.", "Govern"),
     "ladder": Entry("insights", "ladder", "Which phase each model has reached, and the next step.", "Govern"),
     "metrics": Entry("insights", "metrics", "Delivery metrics of code and models.", "Govern"),

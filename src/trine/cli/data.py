@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trine.cli.shell import ago, argument, command, echo, group, is_json, option, print_table, show
+from trine.cli.shell import ago, argument, command, echo, group, is_json, option, print_table, show, size_of
 
 if TYPE_CHECKING:
     from trine.data import Changes, Commit, Diff
@@ -43,7 +43,7 @@ def add(ws: Workspace, path: Path, **options: Any) -> None:
 
     made = room.add(path, ws=ws, **options)
     size = f"{made.rows:,} rows" if made.rows is not None else f"{made.files:,} files"
-    show(made, text=f"{made.ref}  {size}, {_bytes(made.size_bytes)}")
+    show(made, text=f"{made.ref}  {size}, {size_of(made.size_bytes)}")
 
 
 @data.command("status")
@@ -123,7 +123,7 @@ def show_(ws: Workspace, ref: str) -> None:
 
     commit = room.resolve(ref, ws=ws)
     size = f"{commit.rows:,} rows" if commit.rows is not None else f"{commit.files:,} files"
-    echo(f"{commit.ref}  {size}, {_bytes(commit.size_bytes)}  {commit.state}  {commit.message}".rstrip())
+    echo(f"{commit.ref}  {size}, {size_of(commit.size_bytes)}  {commit.state}  {commit.message}".rstrip())
     if is_json():
         show(commit)
     elif commit.profile:
@@ -153,7 +153,7 @@ def _show_files(ws: Workspace, commit: Commit) -> None:
 
     entries = read_tree(ws.store, commit.tree)
     for entry in entries[:SHOWN]:
-        echo(f"  {_bytes(entry.size):>12}  {entry.path}")
+        echo(f"  {size_of(entry.size):>12}  {entry.path}")
     if len(entries) > SHOWN:
         echo(f"  … and {len(entries) - SHOWN:,} more")
 
@@ -257,10 +257,3 @@ def remove(ws: Workspace, ref: str, yes: bool) -> None:
     else:
         done = operations.delete_dataset(ws, name=name)
     show(done, text=f"Removed {ref}.")
-
-
-def _bytes(size: int) -> str:
-    for unit, power in (("GB", 30), ("MB", 20), ("KB", 10)):
-        if size >= 1 << power:
-            return f"{size / (1 << power):.1f} {unit}"
-    return f"{size} bytes"

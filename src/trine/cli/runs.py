@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trine.cli.shell import ago, argument, command, echo, group, is_json, option, print_table, show, when
+from trine.cli.shell import ago, argument, command, echo, group, is_json, option, print_table, show, size_of, when
 
 if TYPE_CHECKING:
     from trine.tracking import Comparison, MetricSummary, RunInfo
@@ -173,7 +173,7 @@ def show_(ws: Workspace, run: str) -> None:
     for title, nodes in (("inputs", info.inputs), ("outputs", info.outputs)):
         _lines(title, dict.fromkeys(nodes, ""))
     files = tracking.artifacts(info, ws=ws)
-    _lines("artifacts", {one.path: _bytes(one.size_bytes) for one in files[:20]})
+    _lines("artifacts", {one.path: size_of(one.size_bytes) for one in files[:20]})
     if len(files) > 20:
         echo(f"  … {len(files) - 20} more: trine runs artifacts {info.name}")
 
@@ -372,7 +372,7 @@ def artifacts(ws: Workspace, run: str, path: str, folder: Path | None) -> None:
         tracking.artifacts(info, path, ws=ws),
         table=[
             ("file", lambda one: one.path),
-            ("size", lambda one: _bytes(one.size_bytes)),
+            ("size", lambda one: size_of(one.size_bytes)),
             ("object", lambda one: one.hash[:12]),
             ("kept", lambda one: ago(one.created_us)),
         ],
@@ -469,10 +469,3 @@ def restore(ws: Workspace, run: str) -> None:
     from trine.tracking.reading import resolve
 
     show(door.restore_run(ws, id=resolve(ws, run)), text=f"{run} is back.")
-
-
-def _bytes(size: int) -> str:
-    for unit, power in (("GB", 30), ("MB", 20), ("KB", 10)):
-        if size >= 1 << power:
-            return f"{size / (1 << power):.1f} {unit}"
-    return f"{size} bytes"

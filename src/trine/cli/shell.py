@@ -228,6 +228,14 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def size_of(size_bytes: int) -> str:
+    """A size for people."""
+    for unit, power in (("GB", 30), ("MB", 20), ("KB", 10)):
+        if size_bytes >= 1 << power:
+            return f"{size_bytes / (1 << power):.1f} {unit}"
+    return f"{size_bytes} bytes"
+
+
 def when(us: int | None) -> str:
     """A time for people: UTC to the second."""
     if us is None:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
+
+from trine.errors import Damaged
+
+if TYPE_CHECKING:
+    from trine.storage import Store
 
 QUANTILES = 257
 """Evenly spaced quantiles that are kept, the least and the greatest value included."""
@@ -57,6 +64,14 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def column(self, name: str) -> ColumnProfile | None:
         return next((one for one in self.columns if one.name == name), None)
+
+
+def named_in(store: Store, profile: str, opened: set[str]) -> Iterator[str]:
+    """The sketches that a stored profile was summed up from (see `trine.upkeep`)."""
+    try:
+        yield from msgspec.json.decode(store.get(profile), type=Profile).sketches
+    except msgspec.DecodeError as error:
+        raise Damaged(f"Object {profile} is no profile: {error}.", hash=profile) from error
 
 
 def shown(value: Scalar, dtype: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, String, Table, Text
 
-from trine.ledger import metadata
+from trine.ledger import is_object, metadata
 
 dataset = Table(
     "dataset",
@@ -25,12 +25,18 @@ data_commit = Table(
     Column("kind", String(10), nullable=False),
     Column("parents", Text, nullable=False, comment="JSON list"),
     Column("branch", Text, nullable=False),
-    Column("tree", String(64), nullable=False, comment="object"),
+    Column("tree", String(64), nullable=False, info=is_object(opened_by="trine.data.trees:named_in")),
     Column("rows", BigInteger, nullable=True),
     Column("files", BigInteger, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("schema", Text, nullable=False, comment="JSON object of column types, in order"),
-    Column("profile", String(64), nullable=False, comment="object, or empty"),
+    Column(
+        "profile",
+        String(64),
+        nullable=False,
+        comment="or empty",
+        info=is_object(opened_by="trine.data.profiles:named_in"),
+    ),
     Column("checks", Text, nullable=False, comment="JSON list"),
     Column("message", Text, nullable=False),
     Column("author", Text, nullable=False),

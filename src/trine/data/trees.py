@@ -6,7 +6,7 @@ page and the root) and never holds more than four times that. The root's hash is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -109,6 +109,15 @@ def read_difference(store: Store, before: str, after: str) -> tuple[list[Entry],
         [entry for page in old if page not in new for entry in read_page(store, page)],
         [entry for page in new if page not in old for entry in read_page(store, page)],
     )
+
+
+def named_in(store: Store, tree: str, opened: set[str]) -> Iterator[str]:
+    """What a tree names: its pages and files, those of pages in `opened` left out (see `trine.upkeep`)."""
+    for page in read_root(store, tree):
+        yield page
+        if page not in opened:
+            opened.add(page)
+            yield from [entry.hash for entry in read_page(store, page)]
 
 
 def read_root(store: Store, tree: str) -> list[str]:

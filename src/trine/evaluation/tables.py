@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, String, Table, Text
 
-from trine.ledger import metadata
+from trine.ledger import is_object, metadata
 
 evaluation = Table(
     "evaluation",
@@ -12,7 +12,7 @@ evaluation = Table(
     Column("project", Text, primary_key=True),
     Column("id", String(32), primary_key=True),
     Column("model", Text, nullable=False, comment="name"),
-    Column("body", String(64), nullable=False, comment="object"),
+    Column("body", String(64), nullable=False, info=is_object()),
     Column("author", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Index(None, "project", "model", "id"),
@@ -26,7 +26,7 @@ gate = Table(
     Column("model", Text, nullable=False, comment="name of the candidate's model"),
     Column("candidate", Text, nullable=False, comment="name@version"),
     Column("outcome", String(20), nullable=False),
-    Column("body", String(64), nullable=False, comment="object"),
+    Column("body", String(64), nullable=False, info=is_object()),
     Column("author", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Index(None, "project", "model", "id"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from trine.errors import InvalidInput
+from trine.errors import Damaged, InvalidInput
 from trine.features import operations
 from trine.features.definitions import FeatureService, FeatureView, Selection
 from trine.features.operations import OnlineAnswer, Publication
@@ -17,6 +17,7 @@ from trine.features.registry import apply, service_of, view_of
 from trine.features.snapshots import OnlineRow, encode_key, read_snapshot, take_snapshot
 from trine.features.sources import open_source
 from trine.ids import now_us, to_datetime, to_us
+from trine.storage import Store
 from trine.workspace import Workspace, current_workspace
 
 _CHUNK_ROWS = 5_000
@@ -52,6 +53,14 @@ def materialize(
         ws, views=[f"{found.name}:{found.hash}"]
     )  # fills the online file before anybody waits for it
     return publication
+
+
+def named_in(store: Store, snapshot: str, opened: set[str]) -> Iterator[str]:
+    """The objects that hold a snapshot's rows (see `trine.upkeep`)."""
+    try:
+        yield from msgspec.msgpack.decode(store.get(snapshot), type=list[str])
+    except msgspec.DecodeError as error:
+        raise Damaged(f"Object {snapshot} is no snapshot of features: {error}.", hash=snapshot) from error
 
 
 def _chunks(rows: Sequence[OnlineRow]) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, String, Table, Text, UniqueConstraint
 
-from trine.ledger import metadata
+from trine.ledger import is_object, metadata
 
 definition = Table(
     "feature_definition",
@@ -28,7 +28,7 @@ publication = Table(
     Column("view", Text, primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("hash", String(64), nullable=False),
-    Column("snapshot", String(64), nullable=False),
+    Column("snapshot", String(64), nullable=False, info=is_object(opened_by="trine.features.online_store:named_in")),
     Column("header", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("rows", BigInteger, nullable=False),

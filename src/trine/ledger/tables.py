@@ -90,6 +90,15 @@ cursor = Table(
 )
 
 
+def is_object(*, opened_by: str = "") -> dict[str, str]:
+    """The `info` of a column that holds the name of a stored object, or none.
+
+    `opened_by` is the function ("module:name") that gives the objects which this one names, if it names any: what it is
+    for is in `trine.upkeep`.
+    """
+    return {"object": opened_by}
+
+
 def upsert(table: Table, columns: Iterable[str] = (), *, keep: bool = False) -> Insert:
     """INSERT … ON CONFLICT (primary key) DO UPDATE of `columns` (default: all that are no key), or DO NOTHING with `keep`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -39,6 +39,14 @@ def read_manifest(store: Store, artifact: str) -> Manifest:
     if missing := wanted - store.has(wanted):
         raise InvalidInput(f"Object {min(missing)[:12]}, a file of the model, is not in the store: store it first.")
     return manifest
+
+
+def named_in(store: Store, artifact: str, opened: set[str]) -> Iterator[str]:
+    """The files of an artifact (see `trine.upkeep`)."""
+    try:
+        yield from [file.hash for file in msgspec.json.decode(store.get(artifact), type=Manifest).files]
+    except msgspec.DecodeError as error:
+        raise Damaged(f"Object {artifact} is no model: {error}.", hash=artifact) from error
 
 
 def read_files(store: Store, manifest: Manifest, ref: str) -> dict[str, bytes]:

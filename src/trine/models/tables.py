@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
 
-from trine.ledger import metadata
+from trine.ledger import is_object, metadata
 
 model = Table(
     "model",
@@ -23,7 +23,13 @@ model_version = Table(
     Column("project", Text, primary_key=True),
     Column("model", Text, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("artifact", String(64), nullable=False, comment="object: the manifest"),
+    Column(
+        "artifact",
+        String(64),
+        nullable=False,
+        info=is_object(opened_by="trine.models.artifact:named_in"),
+        comment="the manifest",
+    ),
     Column("manifest", Text, nullable=False, comment="JSON, as in the object"),
     Column("size_bytes", BigInteger, nullable=False),
     Column("run", Text, nullable=False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
 
-from trine.ledger import metadata
+from trine.ledger import is_object, metadata
 
 pipeline_run = Table(
     "pipeline_run",
@@ -50,7 +50,7 @@ step_run = Table(
     Column("reason", Text, nullable=False, comment="why it was no hit"),
     Column("error", Text, nullable=False, comment="JSON, or empty"),
     Column("log", Text, nullable=False, comment="a short log itself"),
-    Column("log_object", String(64), nullable=False, comment="object of a long log, or empty"),
+    Column("log_object", String(64), nullable=False, info=is_object(), comment="of a long log, or empty"),
     Column("started_us", BigInteger, nullable=True),
     Column("ended_us", BigInteger, nullable=True),
     Column("duration_us", BigInteger, nullable=True, comment="of the last attempt"),

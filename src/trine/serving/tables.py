@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
 
-from trine.ledger import metadata
+from trine.ledger import is_object, metadata
 
 endpoint = Table(
     "endpoint",
@@ -80,7 +80,7 @@ log_part = Table(
     Column("project", Text, primary_key=True),
     Column("segment", String(32), primary_key=True, comment="the segment it was made from: registered once"),
     Column("endpoint", Text, nullable=False),
-    Column("object", String(64), nullable=False, comment="Parquet"),
+    Column("object", String(64), nullable=False, info=is_object(), comment="Parquet"),
     Column("rows", BigInteger, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("first_id", String(32), nullable=False),
@@ -99,7 +99,7 @@ label_part = Table(
     Column("project", Text, primary_key=True),
     Column("endpoint", Text, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False, comment="order of arrival: the last label wins"),
-    Column("object", String(64), nullable=False, comment="Parquet"),
+    Column("object", String(64), nullable=False, info=is_object(), comment="Parquet"),
     Column("rows", BigInteger, nullable=False),
     Column("unknown", BigInteger, nullable=False, comment="ids that were not in the log when the labels came"),
     Column("author", Text, nullable=False),

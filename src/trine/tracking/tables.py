@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, LargeBinary, String, Table, Text, UniqueConstraint
 
-from trine.ledger import RowId, metadata
+from trine.ledger import RowId, is_object, metadata
 
 Exact = Text().with_variant(Text(collation="C"), "postgresql")
 
@@ -34,7 +34,7 @@ run = Table(
     Column("author", Exact, nullable=False),
     Column("session", String(32), nullable=False, comment="the process that keeps the run open"),
     Column("code", Exact, nullable=True, comment="node"),
-    Column("environment", String(64), nullable=False, comment="object, or empty"),
+    Column("environment", String(64), nullable=False, info=is_object(), comment="or empty"),
     Column("context", Text, nullable=False, comment="JSON: arguments, host, seeds"),
     Column("lost", BigInteger, nullable=False, comment="points that could not be kept"),
     Column("started_us", BigInteger, nullable=False),
@@ -109,7 +109,7 @@ run_artifact = Table(
     metadata,
     Column("run", Exact, primary_key=True),
     Column("path", Exact, primary_key=True),
-    Column("hash", String(64), nullable=False, comment="object"),
+    Column("hash", String(64), nullable=False, info=is_object()),
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_us", BigInteger, nullable=False),
 )
