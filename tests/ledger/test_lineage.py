@@ -95,3 +95,18 @@ def test_a_name_without_version_is_its_newest(lineage_ws: Workspace) -> None:
         assert walk(connection, "newest", "model:m", direction="up").nodes == ["model:m@2", "dataset:d@2"]
         with pytest.raises(NotFound):
             walk(connection, "newest", "model:n", direction="up")
+
+
+def test_names_of_a_change_that_was_taken_back_are_not_kept(local_ws: Workspace) -> None:
+    def names(project: str, second: str, *, write: bool) -> list[str]:
+        with local_ws.ledger.transaction(write=write) as connection:
+            if write:
+                add_edges(connection, project, [Edge("model:m@1", "used", f"dataset:{second}@1")], 1)
+            found = walk(connection, project, "model:m@1", direction="up").nodes
+            if second == "lost":
+                connection.rollback()
+            return found
+
+    assert names("p", "lost", write=True) == ["model:m@1", "dataset:lost@1"]
+    assert names("p", "kept", write=True) == ["model:m@1", "dataset:kept@1"]
+    assert names("p", "", write=False) == names("p", "", write=False) == ["model:m@1", "dataset:kept@1"]

@@ -7,13 +7,14 @@ cause and effect, so both walks follow one index.
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, Literal, cast
 
 import msgspec
 from sqlalchemy import bindparam, select
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
 from trine.errors import InvalidInput, NotFound, nearest
 from trine.ledger.tables import edge, node, upsert
@@ -22,6 +23,10 @@ EdgeKind = Literal["used", "produced", "derived", "deployed", "answered", "trigg
 EDGE_KINDS: tuple[str, ...] = ("used", "produced", "derived", "deployed", "answered", "triggered", "approved")
 _CAUSE_FIRST = frozenset({"produced", "triggered"})
 _BATCH = 10_000
+MOST_NAMES = 250_000
+"""Names of nodes that a process keeps, about 150 bytes each."""
+
+_NAMES: weakref.WeakKeyDictionary[Engine, dict[int, str]] = weakref.WeakKeyDictionary()
 _INTEGERS = msgspec.json.Decoder(list[int])
 _STRINGS = msgspec.json.Decoder(list[str])
 
@@ -161,12 +166,20 @@ def _neighbours(connection: Connection, ids: dict[int, None], direction: str) ->
 
 
 def _names(connection: Connection, ids: dict[int, None]) -> dict[int, str]:
-    names: dict[int, str] = {}
+    """The names of nodes. They never change, so those that were committed when they were read are kept for the next walk."""
+    known = _NAMES.setdefault(connection.engine, {})
+    unknown = {one: None for one in ids if one not in known}
+    if not unknown:
+        return known
+    fresh: dict[int, str] = {}
     numbers, refs = _array(connection, "id", by="id"), _array(connection, "ref", by="id")
-    for where in _ranges("id", ids):
+    for where in _ranges("id", unknown):
         [(keys, values)] = _fetch(connection, f"SELECT {numbers}, {refs} FROM node WHERE {where}")
-        names.update(zip(_INTEGERS.decode(keys), _STRINGS.decode(values), strict=True))
-    return names
+        fresh.update(zip(_INTEGERS.decode(keys), _STRINGS.decode(values), strict=True))
+    if connection.get_execution_options().get("trine_write", True) or len(known) + len(fresh) > MOST_NAMES:
+        return known | fresh
+    known.update(fresh)
+    return known
 
 
 def _ranges(column: str, ids: dict[int, None]) -> Iterable[str]:
