@@ -25,7 +25,7 @@ from trine.access.roles import verb_of
 from trine.errors import ApprovalRequired, Conflict, Failure, InvalidInput, Refused, nearest
 from trine.ids import canonical_json, digest
 from trine.ledger.events import append_event
-from trine.ledger.lineage import add_edges
+from trine.ledger.lineage import add_edges, add_nodes
 from trine.ledger.tables import idempotency
 from trine.types import Done, Limit, Name, Page, is_secret, plain
 from trine.workspace import Scope, Transaction, Workspace, transaction
@@ -229,6 +229,8 @@ def _write_event(
     outcome: str,
 ) -> None:
     scope = tx.scope
+    if scope.nodes:
+        add_nodes(tx.connection, ws.project, scope.nodes)
     if scope.edges:
         add_edges(tx.connection, ws.project, scope.edges, tx.now_us)
     append_event(

@@ -69,6 +69,10 @@ class Transaction:
 
         self.scope.edges.append(Edge(source, kind, target))
 
+    def make(self, node: str) -> None:
+        """Have a node in the lineage graph, whether or not anything is linked to it yet."""
+        self.scope.nodes.append(node)
+
     def touch(self, object: str, before: Any = None, after: Any = None) -> None:
         """Say what this operation changes: the object's node or name, and its state before and after (kept as digests)."""
         scope = self.scope
@@ -92,6 +96,7 @@ class Scope:
         self.before = ""
         self.after = ""
         self.notes: dict[str, Any] = {}
+        self.nodes: list[str] = []
         self.edges: list[Any] = []
 
 

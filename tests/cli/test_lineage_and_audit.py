@@ -117,3 +117,12 @@ def test_the_tail_shows_what_came_and_ends_when_asked(filled: Workspace) -> None
     assert [json.loads(line)["seq"] for line in result.stdout.splitlines()] == [2, 3, 4]
     result = run("audit", "tail", "--after", "0", "--stop-after", "1", "--operation", "access.grant_*")
     assert "access.grant_role" in result.stdout
+
+
+def test_what_nothing_led_to_is_a_node_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets.csv").write_text("name,age\nrex,3\n")
+    assert run("init").exit_code == 0
+    assert run("data", "add", "pets.csv", "--name", "pets", "-m", "first").exit_code == 0
+    told = run("lineage", "dataset:pets")
+    assert told.exit_code == 0 and told.output.startswith("dataset:pets@")

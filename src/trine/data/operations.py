@@ -100,6 +100,7 @@ def commit_dataset(
         tx.link(node, "derived", source)
     if producer:
         tx.link(producer, "produced", node)
+    tx.make(node)
     tx.touch(node, before=now or None, after=identity if state == "accepted" else now or None)
     tx.note(dataset=name, branch=branch, commit=identity, state=state, rows=rows)
     return get_commit(ws, name=name, ref=identity)

@@ -120,6 +120,7 @@ def create_run(
             tx.link(source, "produced", node)
     if code:
         tx.link(node, "used", code)
+    tx.make(node)
     tx.touch(node, after=values)
     tx.note(run=identity, experiment=experiment_name, name=name, parent=above or "")
     return get_run(ws, id=identity)
