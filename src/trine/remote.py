@@ -53,6 +53,8 @@ class Remote:
         if self._pid != os.getpid():  # a forked child must not share its parent's sockets
             self._client = _new_client(self.url)
             self._pid = os.getpid()
+        if self._client.is_closed:
+            raise Unavailable(f"The connection to {self.url} was closed. Open it again: trine.connect(…)")
         return self._client
 
     def call(self, one: Operation, arguments: msgspec.Struct, *, idempotency_key: str = "") -> Any:

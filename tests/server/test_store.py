@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from trine.errors import Damaged, InvalidInput, NotFound
+from trine.access import operations as access
+from trine.errors import Damaged, InvalidInput, NotFound, Unavailable
 from trine.remote import BATCH_BYTES, RemoteStore
 from trine.server.guard import LARGEST_BODY
-from trine.workspace import Workspace
+from trine.workspace import Workspace, connect
 
 
 def name_of(data: bytes) -> str:
@@ -84,3 +85,11 @@ def test_a_server_that_lies_is_found_out(ws: Workspace, monkeypatch: pytest.Monk
     monkeypatch.setattr(httpx.Response, "iter_bytes", lambda *a, **k: (b"w" + part[1:] for part in real(*a, **k)))
     with pytest.raises(Damaged, match="arrived damaged"):
         ws.store.get(name)
+
+
+def test_a_closed_connection_says_so(shared_server: tuple[str, str]) -> None:
+    url, token = shared_server
+    away = connect(url, token=token)
+    away.close()
+    with pytest.raises(Unavailable, match="was closed"):
+        access.whoami(away)

@@ -33,7 +33,7 @@ from trine.workspace import Workspace
 LEASE_S = 180
 """How long a run belongs to its owner after each write; then another process may take it over."""
 
-RunId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$", description="32 hexadecimal digits")]
+RunId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$(?!\n)", description="32 hexadecimal digits")]
 Epoch = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 End = Literal["succeeded", "failed", "cancelled", "interrupted"]
 
