@@ -7,6 +7,7 @@ import operator
 import re
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ import trine
 from trine import tracking
 from trine.errors import InvalidInput, NotFound
 from trine.tracking import operations as door
-from trine.tracking.expression import DEEPEST, PARTS, parse, parse_order
+from trine.tracking.expression import DEEPEST, NOES, PARTS, parse, parse_order
 from trine.tracking.runs import RunInfo, is_loss
 from trine.workspace import Workspace
 
@@ -44,6 +45,7 @@ TEXTS = [
     "\U0001f600",
 ]
 NUMBERS = [0.0, 1.0, -3.0, 0.5, 100.0, 1e300, -1e300, math.inf, -math.inf]
+PATTERNS = ["a", "^a", "b$", r"^-?[0-9.]+$", "(?i)AB?", "x|ä", r"[*?\[]", "^$", r"\\"]
 KEYS = ["loss", "acc", "val/loss", "two words", "dots.in.it", "x.min"]
 
 
@@ -128,7 +130,29 @@ def conditions(draw: st.DrawFn) -> Truth:
         key = draw(st.sampled_from(KEYS))
         get = lambda run: getattr(run, kind).get(key)  # noqa: E731
         said = field(kind, key)
-    what = draw(st.sampled_from(["compare", "number", "in", "like", "null"]))
+    what = draw(st.sampled_from(["compare", "number", "in", "like", "null", "between", "match", "bare"]))
+    if what == "bare" and kind in ("params", "tags"):
+        return said, lambda run: get(run) is not None and get(run) not in NOES
+    if what == "match":
+        pattern, negated = draw(st.sampled_from(PATTERNS)), draw(st.booleans())
+        return (
+            f"{said} {'!~' if negated else '~'} {quoted(pattern)}",
+            lambda run: get(run) is not None and negated != bool(re.search(pattern, get(run))),
+        )
+    if what == "between":
+        negated = draw(st.booleans())
+        numeric = kind in ("params", "tags") and draw(st.booleans())
+        low, high = (draw(st.sampled_from(NUMBERS if numeric else TEXTS)) for _ in range(2))
+
+        def lies_between(run: Known) -> bool:
+            text = get(run)
+            if text is None:
+                return False
+            found = as_number(text) if numeric else text
+            return negated != (found is not None and low <= found <= high)
+
+        shown = number if numeric else quoted
+        return f"{said} {'not ' if negated else ''}BETWEEN {shown(low)} and {shown(high)}", lies_between
     if what == "number" and kind in ("params", "tags"):
         sign, value = draw(st.sampled_from(list(SIGNS))), draw(st.sampled_from(NUMBERS))
 
@@ -174,8 +198,12 @@ def metric_conditions(draw: st.DrawFn, kind: str) -> Truth:
     def get(run: Known) -> float | None:
         return run.metric(key, part or "last")
 
-    what = draw(st.sampled_from(["compare", "compare", "in", "null", "nan"]))
+    what = draw(st.sampled_from(["compare", "compare", "in", "null", "nan", "between"]))
     negated = draw(st.booleans())
+    if what == "between":
+        low, high = draw(st.sampled_from(NUMBERS)), draw(st.sampled_from(NUMBERS))
+        text = f"{said} {'not ' if negated else ''}between {number(low)} and {number(high)}"
+        return text, lambda run: (f := get(run)) is not None and f == f and negated != (low <= f <= high)
     if what == "in":
         values = draw(st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=3))
         text = f"{said} {'not in' if negated else 'IN'} ({','.join(map(number, values))})"
@@ -332,7 +360,7 @@ BAD = [
     ("metrics.loss > and x", 16, 'expected a number or a quoted text, found "and".'),
     ("params.a = b", 12, "Text has quotes: 'b'."),
     ("metrics.loss ! 5", 14, 'found "!".'),
-    ("metrics.a > 1 metrics.b > 2", 15, 'expected "and", "or" or the end, found "metrics.b".'),
+    ("metrics.a > 1 metrics.b > 2", 15, 'expected "and", "or", "order by" or the end, found "metrics.b".'),
     ("(metrics.a > 1", 15, 'expected ")", found the end.'),
     ("metrics.a > 1)", 14, 'found ")".'),
     ("not", 4, "expected a field such as"),
@@ -354,6 +382,12 @@ BAD = [
     ("state = 'a' and started > 'soon'", 27, "a time is compared with a quoted date"),
     ("duration > '5'", 12, "a number is compared with numbers"),
     ("state = 'a\0'", 9, "NUL"),
+    ("metrics.a between 1 or 2", 21, 'expected "and", found "or".'),
+    ("tags.a between 'a' and 5", 24, "both ends are numbers, or both are texts"),
+    ("metrics.loss and state = 'a'", 1, "alone says nothing"),
+    ("metrics.a ~ 'x'", 11, "~ is for text"),
+    ("data > 'flights'", 6, "has no order"),
+    ("tags.a order by data", 17, "cannot be ordered"),
 ]
 
 
@@ -411,3 +445,78 @@ def test_infos_are_what_search_gives(local_ws: Workspace) -> None:
     assert isinstance(tracking.search()[0], RunInfo)
     day = dt.datetime.now(dt.UTC).date()
     assert len(tracking.search(f"started >= '{day - dt.timedelta(days=1)}'")) == 1
+
+
+def names_of(expression: str, **more: Any) -> list[str]:
+    return [one.name for one in tracking.search(expression, **more)]
+
+
+def test_an_expression_says_its_order(ws: Workspace) -> None:
+    for index in range(4):
+        with trine.run(
+            name=f"r{index}", params={"lr": f"1e-{index}"}, tags={"bad": "yes"} if index == 3 else {}
+        ) as run:
+            run.log("auc", 0.7 + index / 10)
+    expression = (
+        "metrics.auc.max > 0.75 and (params.lr in ('1e-1', '1e-3') or not tags.bad) order by metrics.auc.best desc"
+    )
+    assert names_of(expression) == ["r3", "r2", "r1"]
+    assert names_of("order by name desc") == ["r3", "r2", "r1", "r0"]
+    with pytest.raises(InvalidInput, match="said twice"):
+        tracking.search("order by name", order_by="started")
+    with pytest.raises(InvalidInput, match=r"Column 10 of the expression: the pattern cannot be read"):
+        tracking.search("tags.a ~ '('")
+
+
+def test_runs_are_found_by_what_they_read_and_what_came_of_it(ws: Workspace) -> None:
+    first = trine.dataset("flights").commit(pl.DataFrame({"x": [1, 2]}))
+    trine.dataset("flights").tag("2013-03")
+    second = trine.dataset("flights").commit(pl.DataFrame({"x": [1, 2, 3]}))
+    with trine.run(name="old"):
+        trine.load("flights@2013-03")
+    with trine.run(name="new"):
+        trine.load("flights")
+    with trine.run(name="none"):
+        pass
+    with trine.run(name="child", parent="old") as child:
+        child.use("model:delays@1")
+    assert (
+        names_of('data = "flights@2013-03"') == names_of(f"data = 'flights@{first.node.partition('@')[2]}'") == ["old"]
+    )
+    assert names_of("data = 'flights'") == names_of("data like 'fli%'") == ["new", "old"]
+    assert names_of("data in ('flights@main', 'flights@2013-03')") == ["new", "old"]
+    assert names_of("data != 'flights@2013-03'") == names_of("data not in ('flights@2013-03')") == ["new"]
+    assert names_of("data is null") == ["child", "none"] and names_of("not data is null") == ["new", "old"]
+    assert names_of("input = 'model:delays@1'") == ["child"]
+    assert names_of(f"upstream = '{second.node}'") == ["new"]
+    assert names_of(f"upstream = '{first.node}' order by name") == ["child", "new", "old"]
+    assert names_of(f"downstream = 'run:{child.id}'") == ["old"] and names_of("upstream = 'dataset:x@1'") == []
+    with pytest.raises(NotFound, match='"2013-04"'):
+        tracking.search("data = 'flights@2013-04'")
+
+
+def test_the_best_is_what_the_project_says_it_is(ws: Workspace) -> None:
+    for value in (3, 1, 2):
+        with trine.run(name=f"r{value}") as run:
+            run.log_batch("gap", [value, value + 10])
+    assert tracking.get_run("r1").metrics["gap"].best == 11
+    tracking.declare_metric("gap", better="less")
+    assert tracking.get_run("r1").metrics["gap"].best == 1
+    assert names_of("metrics.gap.best < 2.5 order by metrics.gap.best") == ["r1", "r2"]
+
+
+def test_a_search_is_a_table(local_ws: Workspace) -> None:
+    with trine.run(name="a <b>", params={"lr": 0.1}) as run:
+        run.log_batch("auc", [0.5, 0.9, 0.7])
+    with trine.run(name="c", params={"lr": 0.2}, tags={"bad": ""}):
+        pass
+    found = tracking.search("order by name")
+    frame = found.polars(part="max")
+    assert frame["name"].to_list() == ["a <b>", "c"] and frame["metrics.auc"].to_list() == [0.9, None]
+    assert frame["params.lr"].to_list() == ["0.1", "0.2"] and frame["tags.bad"].to_list() == [None, ""]
+    assert frame["started"].dtype == pl.Datetime("us", "UTC")
+    page = found._repr_html_()
+    assert "a &lt;b&gt;" in page and "0.7" in page and "No runs" in tracking.search("name = 'x'")._repr_html_()
+    with pytest.raises(InvalidInput, match='no "median"'):
+        found.polars(part="median")
+    assert tracking.search("name = 'x'").polars().is_empty()

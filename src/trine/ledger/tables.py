@@ -106,7 +106,7 @@ def upsert(table: Table, columns: Iterable[str] = (), *, keep: bool = False) -> 
     """
     statement = postgresql.insert(table)
     keys = [column.name for column in table.primary_key]
-    changed = list(columns) or [column.name for column in table.c if column.name not in keys]
+    changed = list(columns) or [one.name for one in table.c if one.name not in keys and one.computed is None]
     if keep or not changed:
         return statement.on_conflict_do_nothing(index_elements=keys)
     return statement.on_conflict_do_update(

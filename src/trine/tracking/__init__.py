@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from trine.tracking.environment import Environment, capture_environment, environment_of
     from trine.tracking.estimators import autolog
     from trine.tracking.live import Run, active_run, run
-    from trine.tracking.reading import experiments, get_run, history, search
+    from trine.tracking.reading import declare_metric, experiments, get_run, history, search
+    from trine.tracking.results import Runs
     from trine.tracking.runs import Artifact, CodeVersion, Context, Experiment, MetricSummary, RunInfo
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "MetricSummary",
     "Run",
     "RunInfo",
+    "Runs",
     "active_run",
     "artifacts",
     "autolog",
@@ -39,6 +41,7 @@ __all__ = [
     "capture_environment",
     "code_of",
     "compare",
+    "declare_metric",
     "download_artifacts",
     "environment_of",
     "experiments",
@@ -53,6 +56,7 @@ _PLACES = {
     "Comparison": "comparison",
     "Environment": "environment",
     "Run": "live",
+    "Runs": "results",
     "active_run": "live",
     "artifacts": "artifact_files",
     "autolog": "estimators",
@@ -60,6 +64,7 @@ _PLACES = {
     "capture_environment": "environment",
     "code_of": "code",
     "compare": "comparison",
+    "declare_metric": "reading",
     "download_artifacts": "artifact_files",
     "environment_of": "environment",
     "experiments": "reading",

@@ -1,6 +1,6 @@
 """The expression grammar of run search: what a person writes, as a tree that is checked and knows its columns.
 
-metrics.auc.best > 0.9 and (params.model = 'forest' or not tags.team like 'risk%') and state in ('finished', 'failed')
+metrics.auc.best > 0.9 and (params.model = 'forest' or not tags.bad) and data = 'flights@2013-03' order by metrics.auc desc
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ ATTRIBUTES: dict[str, Literal["text", "number", "time"]] = {
 }  # fmt: skip
 """What can be asked of a run itself. Times compare with quoted dates (UTC), `duration` is in seconds."""
 
+LINKS = ("data", "input", "output", "upstream", "downstream")
+"""What can be asked of a run's place in the lineage graph: the datasets it read, all it used or made, and, any number of steps
+away, what it came from and what came of it. `data` takes `name@ref`, the others take nodes (`model:delays@3`)."""
+
 _ENTITIES = {
     "metric": "metric", "metrics": "metric", "param": "param", "params": "param", "parameter": "param",
     "parameters": "param", "tag": "tag", "tags": "tag", "attribute": "attribute", "attributes": "attribute",
@@ -38,12 +42,16 @@ _ENTITIES = {
 }  # fmt: skip
 
 _GRAMMAR = r"""
-    search: any
+    search: any? (_ORDER order)?
     ?any: all (_OR all)*
     ?all: one (_AND one)*
     ?one: _NOT one -> negation
         | "(" any ")"
+        | FIELD -> bare
         | FIELD COMPARE (NUMBER | TEXT) -> comparison
+        | FIELD (MATCHES | UNLIKE) TEXT -> matches
+        | FIELD _BETWEEN (NUMBER | TEXT) _AND (NUMBER | TEXT) -> between
+        | FIELD _NOT _BETWEEN (NUMBER | TEXT) _AND (NUMBER | TEXT) -> not_between
         | FIELD _IN list -> contained
         | FIELD _NOT _IN list -> not_contained
         | FIELD (LIKE | ILIKE) TEXT -> like
@@ -58,6 +66,8 @@ _GRAMMAR = r"""
     _AND.2: /and(?![\w.\/:-])/i
     _OR.2: /or(?![\w.\/:-])/i
     _NOT.2: /not(?![\w.\/:-])/i
+    _BETWEEN.2: /between(?![\w.\/:-])/i
+    _ORDER.3: /order\s+by(?![\w.\/:-])/i
     _IN.2: /in(?![\w.\/:-])/i
     _IS.2: /is(?![\w.\/:-])/i
     LIKE.2: /like(?![\w.\/:-])/i
@@ -66,6 +76,8 @@ _GRAMMAR = r"""
     NAN.2: /nan(?![\w.\/:-])/i
     ASC.2: /asc(?![\w.\/:-])/i
     DESC.2: /desc(?![\w.\/:-])/i
+    MATCHES: "~"
+    UNLIKE: "!~"
     COMPARE: /<=|>=|<>|!=|==|=|<|>/
     NUMBER: /[+-]?(?:inf(?:inity)?(?!\w)|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?!\w))/i
     TEXT: /'(?:[^']|'')*'|"(?:[^"]|"")*"/
@@ -76,11 +88,14 @@ _GRAMMAR = r"""
 _WORDS = {
     "FIELD": "a field such as metrics.loss, params.lr, tags.team or state",
     "COMPARE": "a comparison",
+    "MATCHES": '"~"',
     "NUMBER": "a number",
     "TEXT": "a quoted text",
     "_AND": '"and"',
     "_OR": '"or"',
     "_NOT": '"not"',
+    "_BETWEEN": '"between"',
+    "_ORDER": '"order by"',
     "_IN": '"in"',
     "_IS": '"is"',
     "LIKE": '"like"',
@@ -96,9 +111,9 @@ _WORDS = {
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A metric (`part` says which of its values), a param, a tag or an attribute of the run."""
+    """A metric (`part` says which of its values), a param, a tag, an attribute of the run, or what it is linked to."""
 
-    kind: Literal["metric", "param", "tag", "attribute"]
+    kind: Literal["metric", "param", "tag", "attribute", "link"]
     key: str
     part: str = ""
 
@@ -128,6 +143,35 @@ class Like(msgspec.Struct, frozen=True):
     negated: bool
 
 
+class Matches(msgspec.Struct, frozen=True):
+    """`~`: a regular expression is found in the text; the syntax is Rust's, which takes linear time. `column` is for errors."""
+
+    field: Field
+    pattern: str
+    negated: bool
+    text: str
+    column: int
+
+
+class Between(msgspec.Struct, frozen=True):
+    """`between a and b`, both included."""
+
+    field: Field
+    low: float | int | str
+    high: float | int | str
+    negated: bool
+
+
+class Marked(msgspec.Struct, frozen=True):
+    """A param or tag alone: it is there, and does not say no."""
+
+    field: Field
+
+
+NOES = ("false", "False", "FALSE", "no", "No", "0", "0.0")
+"""Values with which a bare param or tag counts as not set."""
+
+
 class Missing(msgspec.Struct, frozen=True):
     """IS NULL: the run has no such thing."""
 
@@ -155,7 +199,7 @@ class Negation(msgspec.Struct, frozen=True):
     part: Expression
 
 
-Expression = Comparison | Contained | Like | Missing | NotNumber | Group | Negation
+Expression = Comparison | Contained | Like | Matches | Between | Marked | Missing | NotNumber | Group | Negation
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -166,33 +210,41 @@ class Order(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> Expression | None:
-    """The tree of an expression, or None for an empty one. Raises InvalidInput pointing at the column.
+    """The tree of an expression, or None for an empty one. Raises InvalidInput pointing at the column."""
+    return parse_search(text)[0]
+
+
+def parse_search(text: str) -> tuple[Expression | None, list[Order]]:
+    """The tree of an expression (None: all runs) and its order. Raises InvalidInput pointing at the column.
 
     A condition on what a run does not have is false, so its negation is true: there is no third truth value.
     """
     if not text.strip():
-        return None
+        return None, []
     tree = _tree(text, "search")
     if sum(1 for _ in tree.find_pred(lambda one: one.data in _CONDITIONS)) > MOST_CONDITIONS:
         raise InvalidInput(
             f"The expression has more than {MOST_CONDITIONS} conditions. Use in (…) for lists of values."
         )
-    return _Builder(text).expression(tree.children[0], 0)
+    build = _Builder(text)
+    parts: list[Any] = list(tree.children)
+    order = build.order(parts.pop()) if parts and parts[-1].data == "order" else []
+    return build.expression(parts[0], 0) if parts else None, order
 
 
 def parse_order(text: str) -> list[Order]:
     """`metrics.auc.best desc, started` as terms. Raises InvalidInput pointing at the column."""
     if not text.strip():
         return []
-    build = _Builder(text)
-    terms: list[Any] = _tree(text, "order").children
-    return [
-        Order(build.field(term.children[0]), len(term.children) > 1 and term.children[1].type == "DESC")
-        for term in terms
-    ]
+    return _Builder(text).order(_tree(text, "order"))
 
 
-_CONDITIONS = frozenset(("comparison", "contained", "not_contained", "like", "not_like", "is_", "is_not"))
+_CONDITIONS = frozenset(
+    (
+        "bare", "comparison", "between", "not_between", "matches", "contained", "not_contained", "like", "not_like",
+        "is_", "is_not",
+    )
+)  # fmt: skip
 
 
 @functools.cache
@@ -224,7 +276,7 @@ def _tree(text: str, start: str) -> Tree[Token]:
         hint = f" Text has quotes: '{found[1:-1]}'."
     elif found in ('"\'"', '"""', '"`"'):
         hint = " The quote is not closed."
-    raise _error(text, column, f"expected {_said(expected)}, found {found}.{hint}")
+    raise mistake(text, column, f"expected {_said(expected)}, found {found}.{hint}")
 
 
 def _said(expected: set[str]) -> str:
@@ -232,7 +284,8 @@ def _said(expected: set[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words) or "something else"
 
 
-def _error(text: str, column: int, problem: str) -> InvalidInput:
+def mistake(text: str, column: int, problem: str) -> InvalidInput:
+    """An error that points at a column of an expression."""
     line = text.replace("\n", " ").replace("\t", " ")
     start = max(0, column - 60)
     shown = ("…" if start else "") + line[start : column + 40] + ("…" if column + 40 < len(line) else "")
@@ -247,7 +300,7 @@ class _Builder:
         self.text = text
 
     def fail(self, token: Token, problem: str) -> NoReturn:
-        raise _error(self.text, (token.start_pos or 0) + 1, problem)
+        raise mistake(self.text, (token.start_pos or 0) + 1, problem)
 
     def expression(self, tree: Any, depth: int) -> Expression:
         if depth > DEEPEST:
@@ -262,9 +315,27 @@ class _Builder:
 
     def condition(self, kind: str, parts: list[Any]) -> Expression:
         field = self.field(parts[0])
-        negated = kind in ("not_contained", "not_like", "is_not")
+        negated = kind in ("not_contained", "not_like", "not_between", "is_not")
+        if kind == "bare":
+            if field.kind not in ("param", "tag"):
+                self.fail(parts[0], f'"{parts[0]}" alone says nothing: compare it. Only params and tags stand alone.')
+            return Marked(field)
+        if kind in ("between", "not_between"):
+            if field.kind == "link":
+                self.fail(parts[0], f'"{parts[0]}" has no order: use =, in, like or is null.')
+            low, high = (self.value(field, one) for one in parts[1:])
+            if isinstance(low, str) != isinstance(high, str):
+                self.fail(parts[2], f"both ends are numbers, or both are texts: {parts[1]} and {parts[2]} are not.")
+            return Between(field, low, high, negated)
+        if kind == "matches":
+            if self._type(field) not in ("text", "any") or field.kind == "link":
+                self.fail(parts[1], f'"{parts[0]}" is no text; ~ is for text.')
+            column = (parts[2].start_pos or 0) + 1
+            return Matches(field, _unquoted(parts[2]), parts[1].type == "UNLIKE", self.text, column)
         if kind == "comparison":
             sign: Any = {"==": "=", "<>": "!="}.get(str(parts[1]), str(parts[1]))
+            if field.kind == "link" and sign not in ("=", "!="):
+                self.fail(parts[1], f'"{parts[0]}" has no order: use =, !=, in, like or is null.')
             return Comparison(field, sign, self.value(field, parts[2]))
         if kind in ("contained", "not_contained"):
             return Contained(field, tuple(self.value(field, one) for one in parts[1].children), negated)
@@ -278,6 +349,15 @@ class _Builder:
             self.fail(parts[1], "only metrics can be NaN.")
         return NotNumber(field, negated)
 
+    def order(self, tree: Any) -> list[Order]:
+        terms: list[Order] = []
+        for term in tree.children:
+            field = self.field(term.children[0])
+            if field.kind == "link":
+                self.fail(term.children[0], f'runs cannot be ordered by "{term.children[0]}": there may be several.')
+            terms.append(Order(field, len(term.children) > 1 and term.children[1].type == "DESC"))
+        return terms
+
     def field(self, token: Token) -> Field:
         quoted = re.fullmatch(r"(.*?)\.(?:\"([^\"]+)\"|`([^`]+)`)(?:\.(\w+))?", token, re.DOTALL)
         if quoted:
@@ -286,6 +366,8 @@ class _Builder:
             entity, _, key = token.partition(".")
             part = ""
         if not quoted and not key:
+            if entity.lower() in LINKS:
+                return Field("link", entity.lower())
             return Field("attribute", self._attribute(token, str(token)))
         kind: Any = _ENTITIES.get(entity.lower())
         if kind is None:
@@ -305,7 +387,7 @@ class _Builder:
         if name.lower() not in ATTRIBUTES:
             self.fail(
                 token,
-                f'a run has no attribute "{name}".{nearest(name, ATTRIBUTES)} There is {", ".join(ATTRIBUTES)}; '
+                f'a run has no attribute "{name}".{nearest(name, (*ATTRIBUTES, *LINKS))} There is {", ".join(ATTRIBUTES)}; '
                 f"params, metrics and tags are written params.{name}, metrics.{name}, tags.{name}.",
             )
         return name.lower()
@@ -314,6 +396,8 @@ class _Builder:
     def _type(field: Field) -> str:
         if field.kind == "metric":
             return "number"
+        if field.kind == "link":
+            return "text"
         return ATTRIBUTES[field.key] if field.kind == "attribute" else "any"
 
     def value(self, field: Field, token: Token) -> float | int | str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from sqlalchemy import delete, func, select, update
@@ -14,10 +14,9 @@ from trine.ledger import upsert
 from trine.operations import Done, Limit, Page, operation, page_of, page_start
 from trine.tracking import ledger_runs, series
 from trine.tracking.artifact_files import check_path
-from trine.tracking.expression import parse, parse_order
+from trine.tracking.finding import find_runs
 from trine.tracking.folding import fold
 from trine.tracking.frames import Ending
-from trine.tracking.query import Sorting, condition
 from trine.tracking.recording import add_run, experiment_of, write_texts
 from trine.tracking.runs import (
     Artifact,
@@ -38,6 +37,7 @@ from trine.tracking.series import Series
 from trine.tracking.tables import (
     code_version,
     experiment,
+    metric_direction,
     run,
     run_artifact,
     run_metric,
@@ -49,6 +49,7 @@ from trine.tracking.tables import (
 from trine.workspace import Workspace
 
 SegmentId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
+Better = Literal["less", "more"]
 PointLimit = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999, description="microseconds since the epoch, UTC")]
 
@@ -149,21 +150,20 @@ def search_runs(
     limit: Limit = 100,
     page: str = "",
 ) -> Page[RunInfo]:
-    """Runs for which an expression is true, newest first or in the order asked for."""
-    tx = ws.tx
-    tree, order = parse(expression), parse_order(order_by)
-    sorting = Sorting(order)
-    wanted = sorting.page(limit + 1, ledger_runs.page_values(sorting, page_start(page, fields=list[str | int])))
-    wanted = wanted.where(
-        run.c.project == ws.project, run.c.deleted_us.is_not(None) if deleted else run.c.deleted_us.is_(None)
-    )
-    if experiment_name:
-        wanted = wanted.where(run.c.experiment == _known_experiment(ws, experiment_name))
-    if tree is not None:
-        wanted = wanted.where(condition(tree, tx.connection.dialect.name))
-    rows = tx.all(wanted)
-    keys = {row.run: ledger_runs.page_key(row) for row in rows}
+    """Runs for which an expression is true, newest first or in the order asked for (there or in `order_by`)."""
+    group = _known_experiment(ws, experiment_name) if experiment_name else None
+    after = page_start(page, fields=list[str | int])
+    keys = find_runs(ws, expression, order_by, experiment=group, deleted=deleted, limit=limit + 1, after=after)
     return page_of(ledger_runs.load(ws, list(keys)), limit, lambda one: keys[one.id])
+
+
+@operation("PUT /metrics/direction", allows="tracking.write")
+def declare_metric(ws: Workspace, *, key: Key, better: Better) -> Done:
+    """Say whether less or more of a metric is better, for all runs of the project: what `best` means in search and summaries."""
+    row = {"project": ws.project, "key": key, "better": better}
+    ws.tx.execute(upsert(metric_direction), row)
+    ws.tx.touch(f"metric:{key}", after=better)
+    return Done(f"metric:{key}")
 
 
 @operation("GET /experiments", allows="tracking.read")

@@ -1,6 +1,6 @@
 """Run search as SQL: an expression's tree becomes one WHERE that means the same on SQLite and PostgreSQL.
 
-A condition on a metric, param or tag is membership in the set of runs that satisfy it, which is true or false and never
+A condition on a metric, param or tag is the existence of a row that satisfies it, which is true or false and never
 unknown, so `and`, `or` and `not` are plain set algebra. Texts compare by code point (C collation); LIKE is written as
 GLOB on SQLite, whose own LIKE does not see case.
 """
@@ -8,94 +8,148 @@ GLOB on SQLite, whose own LIKE does not see case.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Double, FromClause, Select, and_, case, false, func, literal, not_, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    FromClause,
+    and_,
+    exists,
+    false,
+    func,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.sql.elements import KeyedColumnElement
 
-from trine.errors import InvalidInput
+from trine.ledger.tables import edge, node
 from trine.tracking.expression import (
     ATTRIBUTES,
+    NOES,
+    Between,
     Comparison,
     Contained,
     Expression,
     Field,
     Group,
     Like,
+    Marked,
+    Matches,
     Missing,
     Negation,
     NotNumber,
-    Order,
 )
-from trine.tracking.runs import is_loss
 from trine.tracking.tables import experiment, run, run_metric, run_param, run_tag
 
 _SIGNS: dict[str, Any] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
-_TABLES = {"metric": run_metric, "param": run_param, "tag": run_tag}
+TABLES = {"metric": run_metric, "param": run_param, "tag": run_tag}
 
 ATTRIBUTE_COLUMNS: dict[str, ColumnElement[Any]] = {
     **{name: run.c[name] for name in ("id", "name", "state", "reason", "author", "parent", "code", "lost")},
-    "experiment": experiment.c.name,
+    "experiment": select(experiment.c.name).where(experiment.c.id == run.c.experiment).correlate(run).scalar_subquery(),
     "started": run.c.started_us,
     "ended": run.c.ended_us,
     "duration": (run.c.ended_us - run.c.started_us) / literal(1e6, Double),
 }
-_NULLABLE = frozenset({"parent", "code", "ended", "duration"})
+NULLABLE = frozenset({"parent", "code", "ended", "duration"})
 assert set(ATTRIBUTE_COLUMNS) == set(ATTRIBUTES)
 
+Test = Comparison | Contained | Like | Between | Marked | NotNumber
 
-def condition(one: Expression, dialect: str) -> ColumnElement[bool]:
-    """The WHERE of an expression over `run` joined with `experiment`."""
+
+class Setting(NamedTuple):
+    """What a condition's meaning depends on: the database, the project, and which metrics are better when they are less."""
+
+    dialect: str
+    project: str
+    is_loss: Callable[[str], bool]
+
+
+def condition(one: Expression, setting: Setting) -> ColumnElement[bool]:
+    """The WHERE of an expression over `run`."""
     if isinstance(one, Group):
-        parts = [condition(part, dialect) for part in one.parts]
+        parts = [condition(part, setting) for part in one.parts]
         return and_(*parts) if one.joined == "and" else or_(*parts)
     if isinstance(one, Negation):
-        return not_(condition(one.part, dialect))
+        return not_(condition(one.part, setting))
     field = one.field
+    if field.kind == "link":
+        return _linked(one, setting)
     if isinstance(one, Missing):
-        found = _there(field)
+        found = there(field)
         return found if one.negated else not_(found)
+    assert not isinstance(one, Matches), "patterns are resolved before"
     if field.kind == "attribute":
-        column = ATTRIBUTE_COLUMNS[field.key]
-        test = _test(one, column, column, dialect)
-        return and_(column.is_not(None), test) if field.key in _NULLABLE else test
-    table = _TABLES[field.kind]
-    if field.kind == "metric":
-        value = number = metric_column(table, field)
-    else:
-        value, number = table.c.value, table.c.number
-    return _runs_where(table, field, _test(one, value, number, dialect))
+        test = attribute_test(one, setting)
+        return and_(ATTRIBUTE_COLUMNS[field.key].is_not(None), test) if field.key in NULLABLE else test
+    table = TABLES[field.kind]
+    return _has(table, field, row_test(one, table, setting))
 
 
-def metric_column(table: FromClause, field: Field) -> KeyedColumnElement[Any]:
+def attribute_test(one: Test, setting: Setting) -> ColumnElement[bool]:
+    """A condition on an attribute that is there."""
+    column = ATTRIBUTE_COLUMNS[one.field.key]
+    return _test(one, column, column, setting.dialect)
+
+
+def row_test(one: Test, table: FromClause, setting: Setting) -> ColumnElement[bool]:
+    """A condition on one row of a metric, param or tag that is there."""
+    if one.field.kind == "metric":
+        value = metric_column(table, one.field, setting)
+        return _test(one, value, value, setting.dialect)
+    return _test(one, table.c.value, table.c.number, setting.dialect, table.c.head)
+
+
+def metric_column(table: FromClause, field: Field, setting: Setting) -> KeyedColumnElement[Any]:
     """The column of a metric's part; the best is the least of a loss, else the greatest."""
     if field.part == "best":
-        return table.c.min if is_loss(field.key) else table.c.max
+        return table.c.min if setting.is_loss(field.key) else table.c.max
     return table.c["points" if field.part == "count" else field.part]
 
 
-def _there(field: Field) -> ColumnElement[bool]:
+def there(field: Field) -> ColumnElement[bool]:
+    """Whether a run has it."""
     if field.kind == "attribute":
         return ATTRIBUTE_COLUMNS[field.key].is_not(None)
-    return _runs_where(_TABLES[field.kind], field)
+    return _has(TABLES[field.kind], field)
 
 
-def _runs_where(table: FromClause, field: Field, *tests: ColumnElement[bool]) -> ColumnElement[bool]:
-    return run.c.id.in_(select(table.c.run).where(table.c.key == field.key, *tests))
+def _has(table: FromClause, field: Field, *tests: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(table.c.run == run.c.id, table.c.key == field.key, *tests).correlate(run)
 
 
 def _test(
-    one: Comparison | Contained | Like | NotNumber, text: ColumnElement[Any], number: ColumnElement[Any], dialect: str
+    one: Test,
+    text: ColumnElement[Any],
+    number: ColumnElement[Any],
+    dialect: str,
+    head: ColumnElement[Any] | None = None,
 ) -> ColumnElement[bool]:
-    """A condition on one row that is there: `text` and `number` are its value's two forms."""
+    """A condition on one row that is there: `text` and `number` are its value's two forms, `head` the beginning of the text,
+    which is in the index."""
+    if isinstance(one, Marked):
+        return text.not_in(NOES)
     if isinstance(one, NotNumber):
         return number.is_not(None) if one.negated else number.is_(None)
+    if isinstance(one, Between):
+        column = text if isinstance(one.low, str) else number
+        test: ColumnElement[bool] = and_(column >= one.low, column <= one.high)
+        if not one.negated:
+            return test
+        return or_(number.is_(None), not_(test)) if column is number and text is not number else not_(test)
     if isinstance(one, Comparison):
         column = text if isinstance(one.value, str) else number
-        test: ColumnElement[bool] = _SIGNS[one.operator](column, one.value)
+        test = _SIGNS[one.operator](column, one.value)
+        if one.operator == "=" and isinstance(one.value, str) and head is not None:
+            return and_(head == one.value[:100], test)
         if one.operator == "!=" and column is number and text is not number:
             return or_(number.is_(None), test)  # a text is unequal to every number
         return test
@@ -104,7 +158,11 @@ def _test(
         return not_(test) if one.negated else test
     texts = [value for value in one.values if isinstance(value, str)]
     numbers = [value for value in one.values if not isinstance(value, str)]
-    tests: list[ColumnElement[bool]] = [text.in_(texts)] if texts else []
+    tests: list[ColumnElement[bool]] = []
+    if texts:
+        found = text.in_(texts)
+        by_head = None if head is None or one.negated else head.in_([value[:100] for value in texts])
+        tests.append(found if by_head is None else and_(by_head, found))
     if numbers:
         # a text that is no number is in no list of numbers, and must not make the answer unknown
         tests.append(and_(number.is_not(None), number.in_(numbers)) if text is not number else number.in_(numbers))
@@ -142,49 +200,38 @@ def _escaped(char: str) -> str:
     return f"\\{char}" if char in "%_\\" else char
 
 
-class Sorting:
-    """The sort keys of a search, and where a page begins in them.
+# -- the graph --------------------------------------------------------------------------------------------------
 
-    Every key is made of columns without nulls (is it missing? its value), so that a page can start after the last row of
-    the one before, whatever came in between. What a run does not have, and NaN, comes last in both directions; ties are
-    broken by the start of the run, newest first, then by id.
-    """
 
-    def __init__(self, order: list[Order]) -> None:
-        self.keys: list[tuple[ColumnElement[Any], bool]] = []
-        self._joins: list[tuple[FromClause, ColumnElement[bool]]] = []
-        for index, one in enumerate(order):
-            for column, empty in self._columns(one.field, index):
-                self.keys.append((case((column.is_(None), 1), else_=0), False))
-                self.keys.append((func.coalesce(column, empty), one.descending))
-        self.keys += [(run.c.started_us, True), (run.c.id, True)]
+def _linked(one: Expression, setting: Setting) -> ColumnElement[bool]:
+    """A condition on what a run used or made: its own runs, by the edges of the graph, are a set."""
+    if isinstance(one, Missing):
+        found = run.c.id.in_(linked_runs(one.field, true(), setting))
+        return found if one.negated else not_(found)
+    assert isinstance(one, (Comparison, Contained, Like)), one
+    found = run.c.id.in_(linked_runs(one.field, link_names(one, setting.dialect), setting))
+    if not (one.operator == "!=" if isinstance(one, Comparison) else one.negated):
+        return found
+    return and_(run.c.id.in_(linked_runs(one.field, true(), setting)), not_(found))
 
-    def _columns(self, field: Field, index: int) -> list[tuple[ColumnElement[Any], Any]]:
-        if field.kind == "attribute":
-            return [(ATTRIBUTE_COLUMNS[field.key], "" if ATTRIBUTES[field.key] == "text" else 0)]
-        table = _TABLES[field.kind].alias(f"sort_{index}")
-        self._joins.append((table, and_(table.c.run == run.c.id, table.c.key == field.key)))
-        if field.kind == "metric":
-            return [(metric_column(table, field), 0)]
-        return [(table.c.number, 0), (table.c.value, "")]
 
-    def page(self, limit: int, after: list[Any] | None) -> Select[Any]:
-        """The ids of one page and the values of the keys; the caller adds its conditions."""
-        source: Any = run.join(experiment, run.c.experiment == experiment.c.id)
-        for table, on in self._joins:
-            source = source.outerjoin(table, on)
-        made = select(run.c.id.label("run"), *(key.label(f"key_{i}") for i, (key, _) in enumerate(self.keys)))
-        made = made.select_from(source).limit(limit)
-        if after is not None:
-            made = made.where(self._after(after))
-        return made.order_by(*(key.desc() if descending else key.asc() for key, descending in self.keys))
+def link_names(one: Comparison | Contained | Like, dialect: str) -> ColumnElement[bool]:
+    """A condition on the name of the node at the other end (for `linked_runs`)."""
+    if isinstance(one, Like):
+        return _like(_far.c.ref, one, dialect)
+    return _far.c.ref.in_([one.value] if isinstance(one, Comparison) else one.values)
 
-    def _after(self, values: list[Any]) -> ColumnElement[bool]:
-        if len(values) != len(self.keys):
-            raise InvalidInput("That page token belongs to another order. Start again without a page token.")
-        found: list[ColumnElement[bool]] = []
-        equal: list[ColumnElement[bool]] = []
-        for (key, descending), value in zip(self.keys, values, strict=True):
-            found.append(and_(*equal, key < value if descending else key > value))
-            equal.append(key == value)
-        return or_(*found)
+
+_near, _far = node.alias("near"), node.alias("far")
+
+
+def linked_runs(field: Field, names: ColumnElement[bool], setting: Setting) -> Any:
+    """The ids of runs with an edge to a node that `names` holds for."""
+    used = field.key != "output"
+    near, far, kind = (edge.c.down, edge.c.up, "used") if used else (edge.c.up, edge.c.down, "produced")
+    apart = _far.c.ref.startswith("dataset:") if field.key == "data" else not_(_far.c.ref.startswith("run:"))
+    return (
+        select(func.substr(_near.c.ref, literal_column("5")).label("run"))
+        .select_from(_far.join(edge, far == _far.c.id).join(_near, _near.c.id == near))
+        .where(_far.c.project == setting.project, edge.c.kind == kind, names, apart, _near.c.ref.startswith("run:"))
+    )

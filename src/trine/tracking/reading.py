@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from trine.tracking import operations as door
+from trine.tracking.results import Runs
 from trine.tracking.runs import Experiment, RunInfo, id_of
 from trine.tracking.spool import collect
 from trine.workspace import Workspace, current_workspace
@@ -37,15 +38,16 @@ def search(
     order_by: str = "",
     limit: int = 100,
     ws: Workspace | None = None,
-) -> list[RunInfo]:
+) -> Runs:
     """Runs for which an expression is true (all without one), newest first or in the order asked for.
 
-    `search("metrics.auc.best > 0.9 and params.model in ('forest', 'boost')", order_by="metrics.auc.best desc")`.
-    Raises InvalidInput pointing at the column that cannot be read.
+    `search("metrics.auc.best > 0.9 and params.model in ('forest', 'boost') order by metrics.auc.best desc")`. The answer is a
+    list that is also a table: `.polars()`, `.pandas()`, `.arrow()`. Raises InvalidInput pointing at the column that cannot be
+    read.
     """
     ws = ws or current_workspace()
     collect(ws)
-    found: list[RunInfo] = []
+    found = Runs()
     page = ""
     while len(found) < limit:
         part = door.search_runs(
@@ -61,6 +63,11 @@ def search(
         if not page:
             break
     return found
+
+
+def declare_metric(key: str, *, better: Literal["less", "more"], ws: Workspace | None = None) -> None:
+    """Say whether less or more of a metric is better; until then its name decides (losses and errors: less)."""
+    door.declare_metric(ws or current_workspace(), key=key, better=better)
 
 
 def experiments(*, ws: Workspace | None = None) -> list[Experiment]:

@@ -5,7 +5,7 @@ Text that expressions compare has the C collation on PostgreSQL, so both databas
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Double, Index, LargeBinary, String, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Computed, Double, Index, LargeBinary, String, Table, Text, UniqueConstraint
 
 from trine.ledger import RowId, is_object, metadata
 
@@ -43,6 +43,8 @@ run = Table(
     Index(None, "project", "started_us", "id"),
     Index(None, "experiment", "started_us", "id"),
     Index(None, "parent"),
+    Index("ix_run_project_name", "project", "name"),
+    Index("ix_run_project_state", "project", "state"),
 )
 
 run_param = Table(
@@ -52,7 +54,9 @@ run_param = Table(
     Column("key", Exact, primary_key=True),
     Column("value", Exact, nullable=False),
     Column("number", Double, nullable=True, comment="the value, when it is a number"),
+    Column("head", Exact, Computed("substr(value, 1, 100)", persisted=True), comment="for the index"),
     Index(None, "key", "number", "run"),
+    Index("ix_run_param_head", "key", "head", "run"),
 )
 
 run_tag = Table(
@@ -62,7 +66,9 @@ run_tag = Table(
     Column("key", Exact, primary_key=True),
     Column("value", Exact, nullable=False),
     Column("number", Double, nullable=True, comment="the value, when it is a number"),
+    Column("head", Exact, Computed("substr(value, 1, 100)", persisted=True), comment="for the index"),
     Index(None, "key", "number", "run"),
+    Index("ix_run_tag_head", "key", "head", "run"),
 )
 
 run_metric = Table(
@@ -82,7 +88,9 @@ run_metric = Table(
     Column("min_step", BigInteger, nullable=False),
     Column("max", Double, nullable=True),
     Column("max_step", BigInteger, nullable=False),
-    Index(None, "key", "last", "run"),
+    Index("ix_run_metric_last", "key", "last", "run"),
+    Index("ix_run_metric_min", "key", "min", "run"),
+    Index("ix_run_metric_max", "key", "max", "run"),
 )
 
 run_points = Table(
@@ -114,6 +122,19 @@ run_artifact = Table(
     Column("created_us", BigInteger, nullable=False),
 )
 
+run_import = Table(
+    "run_import",
+    metadata,
+    Column("run", Exact, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("source", Text, nullable=False, comment="the tool it comes from"),
+    Column("digest", String(64), nullable=False, comment="of the run's state there"),
+    Column("points", BigInteger, nullable=False, comment="that the run has there"),
+    Column("taken", BigInteger, nullable=False, comment="of them, that are here"),
+    Column("time_us", BigInteger, nullable=False),
+    Index(None, "project", "run"),
+)
+
 code_version = Table(
     "code_version",
     metadata,
@@ -121,4 +142,12 @@ code_version = Table(
     Column("node", Exact, primary_key=True),
     Column("body", Text, nullable=False, comment="JSON of the CodeVersion"),
     Column("created_us", BigInteger, nullable=False),
+)
+
+metric_direction = Table(
+    "metric_direction",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("key", Exact, primary_key=True),
+    Column("better", String(4), nullable=False, comment="less or more"),
 )

@@ -340,6 +340,13 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_loop_cycle_project_loop_id"), "loop_cycle", ["project", "loop", "id"], unique=False)
     op.create_table(
+        "metric_direction",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("better", sa.String(length=4), nullable=False, comment="less or more"),
+        sa.PrimaryKeyConstraint("project", "key", name=op.f("pk_metric_direction")),
+    )
+    op.create_table(
         "model",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -554,7 +561,9 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_run_experiment_started_us_id"), "run", ["experiment", "started_us", "id"], unique=False)
     op.create_index(op.f("ix_run_parent"), "run", ["parent"], unique=False)
+    op.create_index("ix_run_project_name", "run", ["project", "name"], unique=False)
     op.create_index(op.f("ix_run_project_started_us_id"), "run", ["project", "started_us", "id"], unique=False)
+    op.create_index("ix_run_project_state", "run", ["project", "state"], unique=False)
     op.create_table(
         "run_artifact",
         sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
@@ -564,6 +573,18 @@ def upgrade() -> None:
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("run", "path", name=op.f("pk_run_artifact")),
     )
+    op.create_table(
+        "run_import",
+        sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False, comment="the tool it comes from"),
+        sa.Column("digest", sa.String(length=64), nullable=False, comment="of the run's state there"),
+        sa.Column("points", sa.BigInteger(), nullable=False, comment="that the run has there"),
+        sa.Column("taken", sa.BigInteger(), nullable=False, comment="of them, that are here"),
+        sa.Column("time_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("run", name=op.f("pk_run_import")),
+    )
+    op.create_index(op.f("ix_run_import_project_run"), "run_import", ["project", "run"], unique=False)
     op.create_table(
         "run_metric",
         sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
@@ -582,15 +603,25 @@ def upgrade() -> None:
         sa.Column("max_step", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_run_metric")),
     )
-    op.create_index(op.f("ix_run_metric_key_last_run"), "run_metric", ["key", "last", "run"], unique=False)
+    op.create_index("ix_run_metric_last", "run_metric", ["key", "last", "run"], unique=False)
+    op.create_index("ix_run_metric_max", "run_metric", ["key", "max", "run"], unique=False)
+    op.create_index("ix_run_metric_min", "run_metric", ["key", "min", "run"], unique=False)
     op.create_table(
         "run_param",
         sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("key", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("value", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("number", sa.Double(), nullable=True, comment="the value, when it is a number"),
+        sa.Column(
+            "head",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            sa.Computed("substr(value, 1, 100)", persisted=True),
+            nullable=True,
+            comment="for the index",
+        ),
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_run_param")),
     )
+    op.create_index("ix_run_param_head", "run_param", ["key", "head", "run"], unique=False)
     op.create_index(op.f("ix_run_param_key_number_run"), "run_param", ["key", "number", "run"], unique=False)
     op.create_table(
         "run_points",
@@ -615,8 +646,16 @@ def upgrade() -> None:
         sa.Column("key", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("value", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("number", sa.Double(), nullable=True, comment="the value, when it is a number"),
+        sa.Column(
+            "head",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            sa.Computed("substr(value, 1, 100)", persisted=True),
+            nullable=True,
+            comment="for the index",
+        ),
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_run_tag")),
     )
+    op.create_index("ix_run_tag_head", "run_tag", ["key", "head", "run"], unique=False)
     op.create_index(op.f("ix_run_tag_key_number_run"), "run_tag", ["key", "number", "run"], unique=False)
     op.create_table(
         "step_run",
