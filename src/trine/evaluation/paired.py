@@ -9,10 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from trine.distributions import (
+    beta_quantile,
+    fair_above,
+    normal_above,
+    normal_below,
+    normal_quantile,
+    root,
+    student_above,
+    student_quantile,
+)
 from trine.evaluation.bootstrap import left_out, resampled
-from trine.evaluation.metrics import Metric, Scored
+from trine.evaluation.metrics import Metric, Scored, average_ranks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,14 +93,12 @@ def exact_mcnemar(gained: int, lost: int, rows: int, confidence: float) -> Paire
 
     The bounds are Clopper and Pearson's (1934) for that share, scaled to all rows: they exclude 0 exactly when the test rejects.
     """
-    from scipy.stats import beta, binom
-
     apart = gained + lost
     tail = 1 - confidence
-    low = float(beta.ppf(tail, gained, lost + 1)) if gained else 0.0
-    high = float(beta.ppf(confidence, gained + 1, lost)) if lost else 1.0
-    p_above = float(binom.sf(gained - 1, apart, 0.5))
-    p_below = float(binom.cdf(gained, apart, 0.5))
+    low = beta_quantile(tail, gained, lost + 1) if gained else 0.0
+    high = beta_quantile(confidence, gained + 1, lost) if lost else 1.0
+    p_above = fair_above(gained, apart)
+    p_below = fair_above(lost, apart)
     scale = apart / rows
     return Paired(
         (gained - lost) / rows, (2 * low - 1) * scale, (2 * high - 1) * scale, p_above, p_below, "exact McNemar"
@@ -99,8 +107,6 @@ def exact_mcnemar(gained: int, lost: int, rows: int, confidence: float) -> Paire
 
 def tango(gained: int, lost: int, rows: int, margin: float, confidence: float) -> Paired:
     """Tango's (1998) score test and interval of the difference of two paired shares, at any margin."""
-    from scipy.optimize import brentq
-    from scipy.special import ndtr, ndtri
 
     def score(delta: float) -> float:
         spread = rows * (2 * _lost_share(gained, lost, rows, delta) + delta * (1 - delta))
@@ -109,12 +115,12 @@ def tango(gained: int, lost: int, rows: int, margin: float, confidence: float) -
             return 0.0 if gap == 0 else float("inf") if gap > 0 else float("-inf")
         return gap / spread**0.5
 
-    z = float(ndtri(confidence))
+    z = normal_quantile(confidence)
     edge = 1 - 1e-12
-    low: Any = brentq(lambda delta: _bounded(score(delta) - z), -edge, edge) if score(-edge) > z else -1.0
-    high: Any = brentq(lambda delta: _bounded(score(delta) + z), -edge, edge) if score(edge) < -z else 1.0
+    low = root(lambda delta: _bounded(score(delta) - z), -edge, edge) if score(-edge) > z else -1.0
+    high = root(lambda delta: _bounded(score(delta) + z), -edge, edge) if score(edge) < -z else 1.0
     reached = score(margin)
-    return Paired((gained - lost) / rows, low, high, float(ndtr(-reached)), float(ndtr(reached)), "Tango score test")
+    return Paired((gained - lost) / rows, low, high, normal_above(reached), normal_below(reached), "Tango score test")
 
 
 def _bounded(value: float) -> float:
@@ -153,15 +159,14 @@ def delong(
 def _placements(scored: Scored, positive: NDArray[np.bool_]) -> Floats:
     """For each row, the share of the other class that it is ranked right against, ties half."""
     import numpy as np
-    from scipy.stats import rankdata
 
     assert scored.shares is not None
     score = scored.shares[:, 1]
-    ranks = rankdata(score)
+    ranks = average_ranks(score)
     found = np.empty(len(score))
     positives, negatives = int(positive.sum()), int((~positive).sum())
-    found[positive] = (ranks[positive] - rankdata(score[positive])) / negatives
-    found[~positive] = 1 - (ranks[~positive] - rankdata(score[~positive])) / positives
+    found[positive] = (ranks[positive] - average_ranks(score[positive])) / negatives
+    found[~positive] = 1 - (ranks[~positive] - average_ranks(score[~positive])) / positives
     return found
 
 
@@ -179,19 +184,16 @@ def _jackknife(difference: float, without: Floats, margin: float, confidence: fl
 def _of_error(
     difference: float, error: float, degrees: int | None, margin: float, confidence: float, method: str
 ) -> Paired:
-    from scipy.special import ndtr, ndtri, stdtr, stdtrit
-
     gap = difference - margin
     if error <= 1e-15 * max(1.0, abs(difference)):  # the same answers, or the same gap on every row
         return Paired(difference, difference, difference, float(gap <= 0), float(gap >= 0), method, error)
     if error == float("inf"):
         return Paired(difference, float("-inf"), float("inf"), 1.0, 1.0, method, error)
     if degrees is None:
-        reach, p_below = float(ndtri(confidence)), float(ndtr(gap / error))
-        p_above = float(ndtr(-gap / error))
+        reach, p_above, p_below = normal_quantile(confidence), normal_above(gap / error), normal_below(gap / error)
     else:
-        reach, p_below = float(stdtrit(degrees, confidence)), float(stdtr(degrees, gap / error))
-        p_above = float(stdtr(degrees, -gap / error))
+        reach = student_quantile(confidence, degrees)
+        p_above, p_below = student_above(gap / error, degrees), student_above(-gap / error, degrees)
     return Paired(difference, difference - reach * error, difference + reach * error, p_above, p_below, method, error)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from trine.errors import Damaged, InvalidInput
+from trine.extras import need
 from trine.models.trusted import check_contents, parts, trusted_types
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class ScikitFlavor:
     def save(self, native: Any) -> dict[str, bytes]:
         from sklearn.exceptions import NotFittedError
         from sklearn.utils.validation import check_is_fitted
-        from skops import io as skops
+
+        skops = _skops()
 
         try:
             check_is_fitted(native)
@@ -64,7 +66,7 @@ class ScikitFlavor:
     def load(self, files: Mapping[str, bytes]) -> Any:
         import zipfile
 
-        from skops import io as skops
+        skops = _skops()
         from skops.io.exceptions import UntrustedTypesFoundException
 
         try:
@@ -98,6 +100,12 @@ class ScikitFlavor:
 
     def libraries(self) -> tuple[str, ...]:
         return ("scikit-learn", "skops", "numpy", "scipy")
+
+
+def _skops() -> Any:
+    for library in ("sklearn", "skops.io"):
+        found = need(library, extra="sklearn", purpose="A scikit-learn model")
+    return found
 
 
 def classes_of(native: Any) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trine.distributions import normal_quantile
 from trine.monitoring.monitors import HIGHER_IS_BETTER, BaselineMetric
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ def accepted_metrics(version: ModelVersion, ws: Workspace) -> dict[str, Baseline
 
 def _measured(one: MetricValue, confidence: float) -> BaselineMetric:
     """A metric with the standard error that its interval stands for."""
-    from scipy.stats import norm
-
     assert one.value is not None
     if one.low is None or one.high is None:
         return BaselineMetric(one.value)
-    return BaselineMetric(one.value, (one.high - one.low) / (2 * float(norm.ppf(0.5 + confidence / 2))))
+    return BaselineMetric(one.value, (one.high - one.low) / (2 * normal_quantile(0.5 + confidence / 2)))

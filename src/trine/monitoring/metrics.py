@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trine.data.autocorrelation import effective_size, sure_size
+from trine.evaluation.metrics import average_ranks
 
 Floats = NDArray[np.float64]
 
@@ -62,16 +63,14 @@ def log_loss(label: NDArray[np.bool_], score: Floats) -> Estimate:
 
 def roc_auc(label: NDArray[np.bool_], score: Floats) -> Estimate:
     """Area under the ROC curve (Mann-Whitney, ties half) with DeLong's (1988) standard error."""
-    from scipy.stats import rankdata
-
     positive, negative = int(label.sum()), int((~label).sum())
     if not positive or not negative:
         only = "positive" if positive else "negative"
         return Estimate(None, reason=f"all labels are {only}")
-    ranks = rankdata(score)
+    ranks = average_ranks(score)
     area = (ranks[label].sum() - positive * (positive + 1) / 2) / (positive * negative)
-    above = (ranks[label] - rankdata(score[label])) / negative
-    below = 1 - (ranks[~label] - rankdata(score[~label])) / positive
+    above = (ranks[label] - average_ranks(score[label])) / negative
+    below = 1 - (ranks[~label] - average_ranks(score[~label])) / positive
     if min(positive, negative) < 2:
         return Estimate(float(area), float("inf"))
     # a row's term: how far its placement lies from the area, weighted by how rare its class is

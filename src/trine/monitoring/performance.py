@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from trine.distributions import normal_quantile
 from trine.errors import InvalidInput
 from trine.monitoring import metrics
 from trine.monitoring.metrics import Estimate
@@ -179,14 +180,12 @@ def _tolerance(name: str, base: BaselineMetric | None, asked: Mapping[str, float
 
 
 def _report(name: str, one: Estimate, base: BaselineMetric | None, tolerance: float, rate: float) -> MetricReport:
-    from scipy.stats import norm
-
     if one.value is None:
         return MetricReport(name=name, baseline=base.value if base else None, reason=one.reason)
     report = MetricReport(
         name=name, value=one.value, reason="" if np.isfinite(one.error) else "too few labels for an interval"
     )
-    width = float(norm.ppf(0.5 + CONFIDENCE / 2))
+    width = normal_quantile(0.5 + CONFIDENCE / 2)
     if np.isfinite(one.error):
         low, high = one.value - one.floor - width * one.error, one.value + width * one.error
         if name not in ("mae", "rmse", "log_loss"):
@@ -203,5 +202,5 @@ def _report(name: str, one: Estimate, base: BaselineMetric | None, tolerance: fl
         report,
         change_low=change - one.floor - width * error,
         change_high=change + width * error,
-        worse=bool(loss > float(norm.isf(rate)) * error and loss >= tolerance),
+        worse=bool(loss > normal_quantile(1 - rate) * error and loss >= tolerance),
     )

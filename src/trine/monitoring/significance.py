@@ -10,6 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trine.distributions import (
+    chi_square_above,
+    hypergeometric_tails,
+    kolmogorov_above,
+    kolmogorov_quantile,
+    normal_above,
+)
+
 
 def harmonic_size(n: ArrayLike, m: ArrayLike) -> NDArray[np.float64]:
     """n·m / (n + m): the size that a two-sample comparison has."""
@@ -19,11 +27,10 @@ def harmonic_size(n: ArrayLike, m: ArrayLike) -> NDArray[np.float64]:
 
 def kolmogorov_smirnov(distance: ArrayLike, n: ArrayLike, m: ArrayLike) -> NDArray[np.float64]:
     """Asymptotic two-sided two-sample Kolmogorov-Smirnov p-values for distances between distribution functions."""
-    from scipy.stats import kstwo
-
-    size = np.maximum(np.floor(harmonic_size(n, m)), 1)
-    p = kstwo.sf(np.asarray(distance, dtype=np.float64), size)
-    return np.clip(np.asarray(p, dtype=np.float64), 0.0, 1.0)
+    distances = np.asarray(distance, dtype=np.float64)
+    sizes = np.broadcast_to(np.maximum(np.floor(harmonic_size(n, m)), 1), distances.shape)
+    each = [kolmogorov_above(float(one), int(size)) for one, size in zip(distances.flat, sizes.flat, strict=True)]
+    return np.array(each, dtype=np.float64).reshape(distances.shape)
 
 
 class ChiSquare(NamedTuple):
@@ -40,8 +47,6 @@ def chi_square(reference: NDArray[np.float64], window: NDArray[np.float64], n: f
     Levels whose expected count would be under 5 in the smaller sample are pooled into one (Cochran 1954), chosen by
     the pooled shares so that the choice favours neither side.
     """
-    from scipy.stats import chi2
-
     total_r, total_w = float(reference.sum()), float(window.sum())
     if total_r <= 0 or total_w <= 0:
         return ChiSquare(np.nan, 0, np.nan)
@@ -62,15 +67,13 @@ def chi_square(reference: NDArray[np.float64], window: NDArray[np.float64], n: f
     if freedom < 1 or float(pooled[there].min()) * min(n, m) < 5:
         return ChiSquare(np.nan, 0, np.nan)
     statistic = float(harmonic_size(n, m) * np.sum((r[there] - w[there]) ** 2 / pooled[there]))
-    return ChiSquare(statistic, freedom, float(chi2.sf(statistic, freedom)))
+    return ChiSquare(statistic, freedom, chi_square_above(statistic, freedom))
 
 
 def two_shares(
     reference: ArrayLike, window: ArrayLike, n: ArrayLike, m: ArrayLike, *, exact_below: float = 25.0
 ) -> NDArray[np.float64]:
     """Two-sided p-values that two shares are equal: pooled z-test, Fisher's exact test where counts are small."""
-    from scipy.stats import hypergeom, norm
-
     r, w = np.atleast_1d(np.asarray(reference, dtype=np.float64)), np.atleast_1d(np.asarray(window, dtype=np.float64))
     n, m = (
         np.broadcast_to(np.asarray(n, dtype=np.float64), r.shape),
@@ -79,15 +82,13 @@ def two_shares(
     pooled = (n * r + m * w) / np.maximum(n + m, 1e-300)
     spread = np.sqrt(pooled * (1 - pooled) / np.maximum(harmonic_size(n, m), 1e-300))
     z = np.divide(np.abs(r - w), spread, out=np.zeros_like(spread), where=spread > 0)
-    p = 2 * norm.sf(z)
+    p = np.array([2 * normal_above(float(one)) for one in z])
     small = (spread > 0) & (np.minimum(pooled, 1 - pooled) * np.minimum(n, m) < exact_below)
-    if small.any():
-        total_r, total_w = np.round(n[small]), np.round(m[small])
-        hits_r, hits_w = np.round(r[small] * total_r), np.round(w[small] * total_w)
-        law = (total_r + total_w, hits_r + hits_w, total_w)
-        lower, upper = hypergeom.cdf(hits_w, *law), hypergeom.sf(hits_w - 1, *law)
-        p[small] = np.minimum(1.0, 2 * np.minimum(lower, upper))
-    return np.asarray(p, dtype=np.float64)
+    for place in np.flatnonzero(small):
+        total_r, total_w = round(n[place]), round(m[place])
+        hits_r, hits_w = round(r[place] * total_r), round(w[place] * total_w)
+        p[place] = min(1.0, 2 * min(hypergeometric_tails(hits_w, total_r + total_w, hits_r + hits_w, total_w)))
+    return p
 
 
 def never_before(hits: float, n: float, m: float, choices: int = 1) -> float:
@@ -103,10 +104,8 @@ def never_before(hits: float, n: float, m: float, choices: int = 1) -> float:
 
 def detectable_distance(n: float, m: float, rate: float, tests: int) -> float:
     """The smallest Kolmogorov-Smirnov distance that is found with about 80 % power at that rate over so many tests."""
-    from scipy.special import kolmogi
-
     size = float(harmonic_size(n, m))
     if size <= 0:
         return 1.0
-    critical = float(kolmogi(rate / max(tests, 1)))
+    critical = kolmogorov_quantile(rate / max(tests, 1))
     return min(1.0, (critical + 0.42) / float(np.sqrt(size)))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from trine.extras import need
 from trine.tracking.live import Run, active_run, run
 
 log = logging.getLogger("trine.tracking")
@@ -41,8 +42,7 @@ def autolog(enable: bool = True, *, experiment: str = "") -> None:
     Inside a run's block a fit is logged to that run (a second one with the prefix `fit2.`); elsewhere it makes a run of its
     own, in `experiment`. `enable=False` takes everything back.
     """
-    from sklearn.base import BaseEstimator
-
+    BaseEstimator = need("sklearn.base", extra="sklearn", purpose="Automatic logging").BaseEstimator
     _State.experiment, _State.is_on = experiment, enable
     for kind in [BaseEstimator, *_below(BaseEstimator)]:
         if enable:
