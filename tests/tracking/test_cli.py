@@ -123,7 +123,7 @@ def test_comparison_shows_the_differences_first(say: Say) -> None:
 def test_files_are_listed_and_written(say: Say, tmp_path: Path) -> None:
     make_runs()
     assert "notes/a.txt  " in say("artifacts", "churn-1")
-    assert "1 files are in" in say("artifacts", "churn-1", "notes", "--to", str(tmp_path / "out"))
+    assert "has 1 file" in say("artifacts", "churn-1", "notes", "--to", str(tmp_path / "out"))
     assert (tmp_path / "out" / "notes" / "a.txt").read_text() == "hello"
     assert "has no files" in say("artifacts", "churn-3")
     assert 'at or below "x"' in say("artifacts", "churn-1", "x", "--to", str(tmp_path), code=3)

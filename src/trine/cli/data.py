@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trine.cli.shell import ago, argument, command, echo, group, is_json, option, print_table, show, size_of
+from trine.cli.shell import ago, argument, command, counted, echo, group, is_json, option, print_table, show, size_of
 
 if TYPE_CHECKING:
     from trine.data import Changes, Commit, Diff
@@ -42,7 +42,7 @@ def add(ws: Workspace, path: Path, **options: Any) -> None:
     from trine import data as room
 
     made = room.add(path, ws=ws, **options)
-    size = f"{made.rows:,} rows" if made.rows is not None else f"{made.files:,} files"
+    size = counted(made.files, "file") if made.rows is None else counted(made.rows, "row")
     show(made, text=f"{made.ref}  {size}, {size_of(made.size_bytes)}")
 
 
@@ -68,7 +68,7 @@ def checkout(ws: Workspace, ref: str, folder: Path, force: bool) -> None:
     from trine import data as room
 
     made = room.checkout(ref, folder, force=force, ws=ws)
-    show(made, text=f"{made.ref} is in {folder} ({made.files:,} files)")
+    show(made, text=f"{made.ref} is in {folder} ({counted(made.files, 'file')})")
 
 
 @data.command("ls")
@@ -122,7 +122,7 @@ def show_(ws: Workspace, ref: str) -> None:
     from trine import data as room
 
     commit = room.resolve(ref, ws=ws)
-    size = f"{commit.rows:,} rows" if commit.rows is not None else f"{commit.files:,} files"
+    size = counted(commit.files, "file") if commit.rows is None else counted(commit.rows, "row")
     echo(f"{commit.ref}  {size}, {size_of(commit.size_bytes)}  {commit.state}  {commit.message}".rstrip())
     if is_json():
         show(commit)
@@ -236,7 +236,7 @@ def verify(ws: Workspace, ref: str) -> None:
     damage = room.verify(ref, ws=ws)
     if damage:
         raise Damaged(
-            f"{len(damage)} objects of {ref} are damaged: {damage[0].problem}", objects=[d.hash for d in damage]
+            f"Damaged in {ref}: {counted(len(damage), 'object')}. {damage[0].problem}", objects=[d.hash for d in damage]
         )
     show({"ref": ref, "intact": True}, text=f"{ref} is intact")
 

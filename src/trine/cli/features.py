@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trine.cli.shell import ago, argument, command, echo, group, moment_us, option, show, when
+from trine.cli.shell import ago, argument, command, counted, echo, group, moment_us, option, show, when
 
 if TYPE_CHECKING:
     from trine.workspace import Workspace
@@ -55,7 +55,7 @@ def training_set(
     from trine import features as room
 
     made = room.training_set(spine, service, name=name, time=time, label=label, message=message, tag=tag, ws=ws)
-    show(made, text=f"{made.ref}  {made.rows or 0:,} rows, {len(made.schema)} columns")
+    show(made, text=f"{made.ref}  {counted(made.rows or 0, 'row')}, {counted(len(made.schema), 'column')}")
 
 
 @features.command("ls")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trine.cli.shell import ago, argument, command, echo, group, is_json, option, print_table, show, when
+from trine.cli.shell import ago, argument, command, counted, echo, group, is_json, option, print_table, show, when
 
 if TYPE_CHECKING:
     from trine.pipelines import PipelineRun, StepRun
@@ -308,7 +308,9 @@ def _show_end(made: PipelineRun) -> None:
         show({"run": made.info, "state": made.state, "steps": steps})
         return
     cached = sum(one.state == "cached" for one in steps)
-    echo(f"{made.pipeline} {made.state} in {_took(_span(made.info))}: {len(steps)} steps, {cached} from the cache")
+    echo(
+        f"{made.pipeline} {made.state} in {_took(_span(made.info))}: {counted(len(steps), 'step')}, {cached} from the cache"
+    )
     echo(f"  trine pipeline show {made.id}")
 
 

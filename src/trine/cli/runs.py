@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trine.cli.shell import ago, argument, command, echo, group, is_json, option, print_table, show, size_of, when
+from trine.cli.shell import (
+    ago,
+    argument,
+    command,
+    counted,
+    echo,
+    group,
+    is_json,
+    option,
+    print_table,
+    show,
+    size_of,
+    when,
+)
 
 if TYPE_CHECKING:
     from trine.tracking import Comparison, MetricSummary, RunInfo
@@ -200,7 +213,7 @@ def _facts(ws: Workspace, info: RunInfo) -> list[tuple[str, str]]:
     if info.code:
         code = tracking.code_of(info.code, ws=ws)
         told = [code.branch and f"on {code.branch}", code.remote]
-        told.append(f"{len(code.changed)} files not committed" if code.changed else "")
+        told.append(f"{counted(len(code.changed), 'file')} not committed" if code.changed else "")
         told.append(f"{len(code.skipped)} left out" if code.skipped else "")
         facts.append(("code", ", ".join([info.code.removeprefix("code:"), *filter(None, told)])))
     if info.context.problem:
@@ -366,7 +379,7 @@ def artifacts(ws: Workspace, run: str, path: str, folder: Path | None) -> None:
     info = tracking.get_run(run, ws=ws)
     if folder is not None:
         made = tracking.download_artifacts(info, folder, path, ws=ws)
-        show([str(one) for one in made], text=f"{len(made):,} files are in {folder}")
+        show([str(one) for one in made], text=f"{folder} has {counted(len(made), 'file')}")
         return
     show(
         tracking.artifacts(info, path, ws=ws),

@@ -228,6 +228,11 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things for people: 1 file, 2,000 files."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def size_of(size_bytes: int) -> str:
     """A size for people."""
     for unit, power in (("GB", 30), ("MB", 20), ("KB", 10)):

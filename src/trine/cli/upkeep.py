@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trine.cli.shell import command, option, show, single, size_of
+from trine.cli.shell import command, counted, option, show, single, size_of
 
 if TYPE_CHECKING:
     from trine.upkeep import Report
@@ -31,7 +31,7 @@ def verify(ws: Workspace) -> None:
 def _told(found: Report) -> str:
     lines = [f"damaged  {one.hash[:12] or one.path}  {one.problem}" for one in found.damaged]
     lines += [f"missing  {one.hash[:12]}  needed by {', '.join(one.needed_by)}" for one in found.missing]
-    held = f"{found.objects:,} objects, {found.needed:,} needed"
+    held = f"{counted(found.objects, 'object')}, {found.needed:,} needed"
     if not lines:
         return f"Sound: {held}, all there and whole." + (f" {found.spare:,} can go: trine gc" if found.spare else "")
     return "\n".join([*lines, f"{held}: {len(found.missing)} missing, {len(found.damaged)} damaged."])
@@ -51,7 +51,9 @@ def gc(ws: Workspace, grace_h: float, dry_run: bool) -> None:
 
     done = upkeep.collect(ws, grace_s=grace_h * 3600, dry_run=dry_run)
     would = "would go" if dry_run else "went"
-    lines = [f"{done.objects:,} objects ({size_of(done.bytes)}) {would} to the trash, {done.deleted:,} for good."]
+    lines = [
+        f"{counted(done.objects, 'object')} ({size_of(done.bytes)}) {would} to the trash, {done.deleted:,} for good."
+    ]
     if done.repacked:
         lines.append(f"{done.repacked:,} objects that are needed {'would be' if dry_run else 'were'} packed anew.")
     if done.brought_back:
