@@ -458,19 +458,62 @@ def end(ws: Workspace, run: str, state: Any, reason: str) -> None:
     show(done, text=f"{info.name} is {state}.")
 
 
-@runs.command("rm")
+@runs.command("rewind")
 @argument("run")
+@argument("step", type=int)
 @option("--yes", is_flag=True, help="Do not ask.")
-@command(example="trine runs rm churn-12")
-def remove(ws: Workspace, run: str, yes: bool) -> None:
-    """Hide RUN from every listing; `trine runs restore` brings it back."""
+@command(example="trine runs rewind churn-12 400")
+def rewind(ws: Workspace, run: str, step: int, yes: bool) -> None:
+    """Forget the points of RUN after STEP; resumed (trine.run(resume=…)), it goes on from there."""
     from trine import tracking
-    from trine.tracking import operations as door
 
     info = tracking.get_run(run, ws=ws)
     if not yes:
-        click.confirm(f"Remove {info.name} ({info.id})?", abort=True, err=True)
-    show(door.delete_run(ws, id=info.id), text=f"Removed {info.name}. Bring it back with: trine runs restore {info.id}")
+        click.confirm(f"Forget the points of {info.name} after step {step:,}?", abort=True, err=True)
+    after = tracking.rewind(info, step, ws=ws)
+    gone = sum(one.count for one in info.metrics.values()) - sum(one.count for one in after.metrics.values())
+    show(after, text=f"{gone:,} points of {info.name} after step {step:,} are gone.")
+
+
+@runs.command("rm")
+@argument("names", nargs=-1, required=True, metavar="RUN…")
+@option("--yes", is_flag=True, help="Do not ask.")
+@command(example="trine runs rm churn-12 churn-13")
+def remove(ws: Workspace, names: tuple[str, ...], yes: bool) -> None:
+    """Hide RUNs from every listing; `trine runs restore` brings them back, `trine runs gc` frees their space."""
+    from trine import tracking
+    from trine.tracking import operations as door
+
+    found = [tracking.get_run(one, ws=ws) for one in names]
+    if not yes:
+        click.confirm(f"Remove {', '.join(one.name for one in found)}?", abort=True, err=True)
+    done = [door.delete_run(ws, id=one.id) for one in found]
+    told = [f"Removed {one.name}. Bring it back with: trine runs restore {one.id}" for one in found]
+    show(done[0] if len(done) == 1 else done, text="\n".join(told))
+
+
+@runs.command("gc")
+@option("--older-than", "days", default=30.0, show_default=True, help="Days since they were removed.")
+@option("--dry-run", is_flag=True, help="Only say what would go.")
+@command(example="trine runs gc --dry-run\ntrine runs gc --older-than 0")
+def gc(ws: Workspace, days: float, dry_run: bool) -> None:
+    """Delete removed runs for good, and give their space back to the disk (that of their files with: trine gc)."""
+    from trine.tracking import operations as door
+
+    done = door.purge_runs(ws, older_than_s=days * 86_400, dry_run=dry_run)
+    whole = done
+    while done.more and not dry_run:
+        done = door.purge_runs(ws, older_than_s=days * 86_400)
+        whole = type(done)(
+            whole.runs + done.runs, whole.points + done.points, whole.artifact_bytes + done.artifact_bytes
+        )
+    if whole.runs and not dry_run and ws.remote is None:
+        ws.ledger.compact()
+    words = "would go" if dry_run else "are gone"
+    told = f"{whole.runs:,} runs with {whole.points:,} points and {size_of(whole.artifact_bytes)} of files {words}."
+    if whole.artifact_bytes and not dry_run:
+        told += " The files' space is freed by: trine gc"
+    show(whole, text=told)
 
 
 @runs.command("restore")

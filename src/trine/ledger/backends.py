@@ -35,6 +35,10 @@ class Backend(Protocol):
         """Make this transaction the only writer of the workspace until it ends."""
         ...
 
+    def compact(self, connection: Connection) -> None:
+        """Give the space of deleted rows back, outside a transaction."""
+        ...
+
     def version(self, connection: Connection) -> str:
         """The schema version, or nothing in an empty database."""
         ...
@@ -73,6 +77,11 @@ class Sqlite:
     def lock(self, connection: Connection) -> None:
         pass  # BEGIN IMMEDIATE took the write lock already
 
+    def compact(self, connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver.execute("VACUUM")
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def version(self, connection: Connection) -> str:
         found = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").first()
         if found is None:
@@ -99,6 +108,9 @@ class Postgres:
 
     def lock(self, connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({self.LOCK})")
+
+    def compact(self, connection: Connection) -> None:
+        connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM")
 
     def version(self, connection: Connection) -> str:
         found = connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()

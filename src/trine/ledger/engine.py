@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -67,6 +68,16 @@ class Ledger:
         if write:
             with self._changed:
                 self._changed.notify_all()
+
+    def compact(self) -> None:
+        """Give the space of deleted rows back to the disk (SQLite) or to later rows (PostgreSQL). O(size of the database)."""
+        try:
+            with self.engine.connect() as connection:
+                self.backend.compact(connection)
+        except exc.DBAPIError as error:
+            raise self._explain(error) from error
+        except sqlite3.Error as error:
+            raise Unavailable(f"The database could not be made smaller now: {error}.") from None
 
     def wait_for_change(self, timeout_s: float) -> None:
         """Return when this process committed something, or after `timeout_s`; another process's commit does not wake it."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trine.tracking.environment import Environment, capture_environment, environment_of
     from trine.tracking.estimators import autolog
     from trine.tracking.live import Run, active_run, run
-    from trine.tracking.reading import declare_metric, experiments, get_run, history, search
+    from trine.tracking.reading import declare_metric, experiments, get_run, history, rewind, search
     from trine.tracking.results import Runs
     from trine.tracking.runs import Artifact, CodeVersion, Context, Experiment, MetricSummary, RunInfo
 
@@ -48,6 +48,7 @@ __all__ = [
     "get_run",
     "history",
     "read_artifact",
+    "rewind",
     "run",
     "search",
 ]
@@ -71,6 +72,7 @@ _PLACES = {
     "get_run": "reading",
     "history": "reading",
     "read_artifact": "artifact_files",
+    "rewind": "reading",
     "run": "live",
     "search": "reading",
 }

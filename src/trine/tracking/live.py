@@ -23,7 +23,7 @@ from trine.tracking.code import capture_quietly
 from trine.tracking.environment import capture_environment, read_context
 from trine.tracking.frames import POINT, Ending, pack_columns, pack_point, pack_use
 from trine.tracking.outbox import Outbox
-from trine.tracking.reading import resolve
+from trine.tracking.reading import get_run, resolve
 from trine.tracking.runs import Artifact, Ended, RunInfo, check_key, is_text
 from trine.tracking.series import Points
 from trine.tracking.spool import collect
@@ -45,19 +45,26 @@ def run(
     tags: Mapping[str, Any] | None = None,
     parent: Run | RunInfo | str | None = None,
     resume: Run | RunInfo | str = "",
+    fork: Run | RunInfo | str | tuple[Run | RunInfo | str, int] = "",
     capture: bool = True,
     ws: Workspace | None = None,
 ) -> Run:
     """Start a run of an experiment (when none is said: its parent's, else "default"), or go on with one (`resume`: its id,
     the beginning of it, or its name). Use it as a context manager.
 
+    `fork=(run, 400)` starts a run that has the params of another and its points up to step 400, and goes on from there.
+
     An exception in the block marks the run failed and goes on. Inside another run's block it becomes a child of that run;
     `parent` names another, or none (""). With `capture` the git state, the environment, arguments and random states are recorded.
     Resuming a run that another live process keeps open joins it: the run ends with that process, not here.
     """
     ws = ws or current_workspace()
+    if resume and fork:
+        raise InvalidInput("A run is resumed or forked, not both: resume goes on with it, fork makes another.")
     if resume:
         return _resume(ws, resume, params, tags)
+    origin, step = fork if isinstance(fork, tuple) else (fork, None)
+    source = get_run(origin, ws=ws) if origin else None
     above = active_run() if parent is None else parent
     if isinstance(above, Run) and parent is None and (above.ws.location, above.ws.project) != (ws.location, ws.project):
         above = None
@@ -70,7 +77,7 @@ def run(
         code, problem = capture_quietly(ws)
         environment = capture_environment(ws=ws)
     values: dict[str, Any] = {
-        "experiment_name": experiment or (above.experiment if isinstance(above, Run) else "default"),
+        "experiment_name": experiment or _experiment_of(source, above),
         "id": identity,
         "name": name,
         "params": as_texts(params or {}, "param"),
@@ -83,13 +90,20 @@ def run(
     }
     if capture:
         values["context"] = read_context(problem)
+    if source:
+        values |= {"forked_from": source.id, "fork_step": None if step is None else as_step("fork", step)}
     outbox.open()  # before the run is there, so a run without a live process is always found
     try:
         made = door.create_run(ws, **values)
     except BaseException:
         outbox.abandon()
         raise
+    outbox.count_on({key: one.last_step + 1 for key, one in made.metrics.items()})
     return Run(outbox, made)
+
+
+def _experiment_of(*others: Run | RunInfo | str | None) -> str:
+    return next((one.experiment for one in others if isinstance(one, (Run, RunInfo))), "default")
 
 
 def _resume(

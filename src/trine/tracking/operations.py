@@ -14,10 +14,15 @@ from trine.ledger import upsert
 from trine.operations import Done, Limit, Page, operation, page_of, page_start
 from trine.tracking import ledger_runs, series
 from trine.tracking.artifact_files import check_path
+from trine.tracking.cutting import copy_points
 from trine.tracking.finding import find_runs
 from trine.tracking.folding import fold
 from trine.tracking.frames import Ending
 from trine.tracking.recording import add_run, experiment_of, write_texts
+from trine.tracking.revising import delete_run as delete_run
+from trine.tracking.revising import purge_runs as purge_runs
+from trine.tracking.revising import restore_run as restore_run
+from trine.tracking.revising import rewind_run as rewind_run
 from trine.tracking.runs import (
     Artifact,
     CodeVersion,
@@ -89,17 +94,21 @@ def create_run(
     context: Context = Context(),
     producer: str = "",
     started_us: Micros | None = None,
+    forked_from: str = "",
+    fork_step: int | None = None,
 ) -> RunInfo:
-    """Start a run; the experiment is made when it is new. Without a name it is called after its experiment and number."""
+    """Start a run; the experiment is made when it is new. Without a name it is called after its experiment and number.
+
+    A fork begins with the params of another run, where none are given, and its points up to a step (without one: all).
+    """
     tx = ws.tx
     identity = id or new_id()
     if tx.first(select(run.c.id).where(run.c.id == identity)):
         raise Conflict(f"There is a run {identity} already. Go on with it: trine.run(resume={identity!r})")
     above = ledger_runs.row_of(ws, parent).id if parent else None
     group = experiment_of(ws, experiment_name)
-    if not name:
-        number = 1 + tx.scalar(select(func.count()).select_from(run).where(run.c.experiment == group))
-        name = f"{experiment_name[:230]}-{number}"
+    name = name or _free_name(ws, experiment_name, group)
+    origin = ledger_runs.row_of(ws, forked_from) if forked_from else None
     node = f"run:{identity}"
     values = add_run(
         ws,
@@ -114,8 +123,13 @@ def create_run(
         context=msgspec.json.encode(context).decode(),
         started_us=tx.now_us if started_us is None else started_us,
     )
-    write_texts(ws, run_param, identity, params)
+    inherited = _texts(ws, run_param, origin.id) if origin else {}
+    write_texts(ws, run_param, identity, inherited | params)
     write_texts(ws, run_tag, identity, tags)
+    if origin:
+        copy_points(ws, origin.id, identity, fork_step)
+        tx.link(node, "derived", f"run:{origin.id}")
+        tx.note(forked_from=origin.id, step=fork_step)
     for source in dict.fromkeys((producer, f"run:{above}" if above else "")):
         if source:
             tx.link(source, "produced", node)
@@ -125,6 +139,16 @@ def create_run(
     tx.touch(node, after=values)
     tx.note(run=identity, experiment=experiment_name, name=name, parent=above or "")
     return get_run(ws, id=identity)
+
+
+def _free_name(ws: Workspace, experiment_name: str, group: int) -> str:
+    """`experiment-N`; N goes on where names are taken, since runs before it may be gone."""
+    number = 1 + ws.tx.scalar(select(func.count()).select_from(run).where(run.c.experiment == group))
+    while ws.tx.first(
+        select(run.c.id).where(run.c.project == ws.project, run.c.name == f"{experiment_name[:230]}-{number}")
+    ):
+        number += 1
+    return f"{experiment_name[:230]}-{number}"
 
 
 @operation("GET /runs/{id}", allows="tracking.read")
@@ -260,24 +284,6 @@ def reopen_run(ws: Workspace, *, id: str, session: str = "") -> Opened:
         ws.tx.execute(update(run).where(run.c.id == row.id).values(changes))
     ws.tx.touch(f"run:{row.id}", before=row.state, after="running")
     return Opened(get_run(ws, id=row.id), owner)
-
-
-@operation("DELETE /runs/{id}", allows="tracking.delete")
-def delete_run(ws: Workspace, *, id: str) -> Done:
-    """Hide a run from every listing; `restore_run` brings it back."""
-    row = ledger_runs.row_of(ws, id)
-    ws.tx.execute(update(run).where(run.c.id == row.id).values(deleted_us=ws.tx.now_us))
-    ws.tx.touch(f"run:{row.id}", before=row.deleted_us, after=ws.tx.now_us)
-    return Done(f"run:{row.id}", row.deleted_us is None)
-
-
-@operation("POST /runs/{id}/restore", allows="tracking.delete")
-def restore_run(ws: Workspace, *, id: str) -> Done:
-    """Bring a deleted run back."""
-    row = ledger_runs.row_of(ws, id)
-    ws.tx.execute(update(run).where(run.c.id == row.id).values(deleted_us=None))
-    ws.tx.touch(f"run:{row.id}", before=row.deleted_us)
-    return Done(f"run:{row.id}", row.deleted_us is not None)
 
 
 def _known_experiment(ws: Workspace, name: str) -> int:

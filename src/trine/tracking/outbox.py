@@ -116,6 +116,10 @@ class Outbox:
         self._writer, self._lock_file, self._reader = writer, lock_file, Reader(writer.path)
         self.sink = Sink(writer.append)  # last: from here on points go to the new segment
 
+    def count_on(self, steps: dict[str, int]) -> None:
+        """From which step each metric counts its own, where it has none yet here."""
+        self._steps |= steps
+
     def entry(self, key: str) -> tuple[Sink, list[int]]:
         """The segment to write to, and number and next step of a key in it. Raises NoSpace, or InvalidInput for the key."""
         check_key(key)

@@ -65,6 +65,15 @@ def search(
     return found
 
 
+def rewind(run: Run | RunInfo | str, step: int, *, ws: Workspace | None = None) -> RunInfo:
+    """Forget the points of an ended run after a step; resumed, it counts on from there. Files and params stay."""
+    ws = ws or current_workspace()
+    identity = resolve(ws, run)
+    collect(ws, identity)
+    door.rewind_run(ws, id=identity, step=step)
+    return door.get_run(ws, id=identity)
+
+
 def declare_metric(key: str, *, better: Literal["less", "more"], ws: Workspace | None = None) -> None:
     """Say whether less or more of a metric is better; until then its name decides (losses and errors: less)."""
     door.declare_metric(ws or current_workspace(), key=key, better=better)
