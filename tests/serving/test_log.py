@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trine import serving
-from trine.errors import InvalidInput, NoSpace, NotFound, Unavailable
+from trine.errors import Damaged, InvalidInput, NoSpace, NotFound, Unavailable
 from trine.ids import now_us
-from trine.serving import Client, operations, shipping
+from trine.serving import Client, merging, operations, shipping
 from trine.serving.log import KIND, Entry, Ids, PredictionLog, Schema, abandoned, time_of
 from trine.workspace import Workspace, connect, using
 
@@ -75,6 +75,44 @@ def test_the_log_reads_the_same_open_closed_and_shipped(ws: Workspace, endpoint:
     assert serving.predictions("e").equals(opened)
     assert shipping.ship(ws, log).done == 0
     log.close()
+
+
+def test_many_small_parts_become_one_object_and_read_the_same(
+    ws: Workspace, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "MOST_SMALL", 4)
+    ids: list[str] = []
+    for turn in range(6):
+        log, mine = written(ws, 3)
+        ids += mine
+        log.rotate()
+        shipping.ship(ws, log)
+        log.close()
+        assert serving.predictions("e")["prediction_id"].to_list() == ids
+        parts = operations.list_log_parts(ws, endpoint="e").items
+        assert len(parts) == turn + 1
+        assert len({part.object for part in parts}) == (turn + 1 if turn < 3 else turn - 2)
+    assert all(serving.find_prediction(one).id == one for one in ids)
+    part = operations.list_log_parts(ws, endpoint="e").items[2]
+    inside = serving.predictions("e", part.first_us, part.last_us + 1)["prediction_id"].to_list()
+    assert inside == [one for one in ids if part.first_us <= time_of(one) <= part.last_us]
+
+
+def test_small_parts_stay_when_one_of_them_is_damaged(
+    ws: Workspace, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "MOST_SMALL", 2)
+
+    def damaged(*_: Any) -> bytes:
+        raise Damaged("an object is damaged")
+
+    monkeypatch.setattr(merging, "_merged", damaged)
+    for _ in range(3):
+        log, _ = written(ws, 1)
+        log.rotate()
+        assert shipping.ship(ws, log).done == 1
+        log.close()
+    assert len({part.object for part in operations.list_log_parts(ws, endpoint="e").items}) == 3
 
 
 def test_a_window_takes_from_since_and_stops_before_until(ws: Workspace, endpoint: str) -> None:

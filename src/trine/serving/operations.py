@@ -11,6 +11,7 @@ from trine.errors import Conflict, InvalidInput, NotFound, nearest
 from trine.ids import canonical_json, new_id
 from trine.operations import Done, Limit, Name, Page, operation, page_of, page_start
 from trine.serving import tables
+from trine.serving.merging import merge_small_parts
 from trine.serving.parts import LabelPart, LogPart
 from trine.serving.rollouts import Action, Canary, Finding, Move, Rollout, State, steps_of, variants_at
 from trine.serving.routing import EndpointInfo, Route, Variant, checked
@@ -357,6 +358,8 @@ def register_log_part(
     if ws.tx.first(select(table.c.rows).where(*_is(table, ws, segment=segment))):
         return Done(segment, changed=False)
     ws.tx.execute(insert(table).values(project=ws.project, segment=segment, **values))
+    if merged := merge_small_parts(ws, endpoint):
+        ws.tx.note(merged=merged)
     return Done(segment)
 
 

@@ -1,4 +1,4 @@
-"""What the ledger knows about the prediction log and the labels: immutable Parquet objects, one row for each."""
+"""What the ledger knows about the prediction log and the labels: Parquet objects, and what each holds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class LogPart(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored part of an endpoint's prediction log, made from one segment."""
+    """A stored part of an endpoint's prediction log, made from one segment. Small parts share an object."""
 
     endpoint: str
     segment: str

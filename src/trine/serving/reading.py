@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -66,12 +66,10 @@ def predictions(
     import polars as pl
 
     ws = ws or current_workspace()
-    frames: list[pl.DataFrame] = []
     opened = _open_frames(ws, endpoint)  # before the ledger is asked: a segment is registered before its file goes
-    stored: set[str] = set()
-    for part in _parts(ws, endpoint=endpoint, since_us=since_us or 0, until_us=until_us):
-        stored.add(part.segment)
-        frames.append(_read_part(ws, part))
+    parts = list(_parts(ws, endpoint=endpoint, since_us=since_us or 0, until_us=until_us))
+    stored = {part.segment for part in parts}
+    frames = [_read(ws, object) for object in _objects(parts)]
     frames += [frame for segment, frame in opened.items() if segment not in stored]
     found = together(frames)
     if since_us is not None:
@@ -98,7 +96,7 @@ def find_prediction(id: str, *, ws: Workspace | None = None) -> Prediction:
             if row := _row(frame, id):
                 return _prediction(read.meta["endpoint"], row)
     for part in _parts(ws, prediction=id):
-        if row := _row(_read_part(ws, part, id), id):
+        if row := _row(_read(ws, part.object, id), id):
             return _prediction(part.endpoint, row)
     raise NotFound(
         f'No prediction {id} in the log of project "{ws.project}". Predictions of a server on another machine are seen '
@@ -117,9 +115,10 @@ def known_ids(endpoint: str, ids: list[str], *, ws: Workspace) -> set[str]:
     first, last = min(ids), max(ids)
     for frame in _open_frames(ws, endpoint).values():
         found |= set(wanted.join(frame, on="prediction_id", how="semi")["prediction_id"])
-    for part in _parts(ws, endpoint=endpoint):
-        if part.last_id >= first and part.first_id <= last and len(found) < len(ids):
-            data = io.BytesIO(ws.store.get(part.object))
+    near = (part for part in _parts(ws, endpoint=endpoint) if part.last_id >= first and part.first_id <= last)
+    for object in _objects(near):
+        if len(found) < len(ids):
+            data = io.BytesIO(ws.store.get(object))
             there = pl.read_parquet(data, columns=["prediction_id"])
             found |= set(wanted.join(there, on="prediction_id", how="semi")["prediction_id"])
     return found
@@ -129,10 +128,15 @@ def _parts(ws: Workspace, **asked: Any) -> Iterator[LogPart]:
     return every(operations.list_log_parts, ws, **asked)
 
 
-def _read_part(ws: Workspace, part: LogPart, id: str = "") -> pl.DataFrame:
+def _objects(parts: Iterable[LogPart]) -> list[str]:
+    """Each object once: small parts share one."""
+    return list(dict.fromkeys(part.object for part in parts))
+
+
+def _read(ws: Workspace, object: str, id: str = "") -> pl.DataFrame:
     import polars as pl
 
-    frame = pl.scan_parquet(io.BytesIO(ws.store.get(part.object)))
+    frame = pl.scan_parquet(io.BytesIO(ws.store.get(object)))
     return (frame.filter(pl.col("prediction_id") == id) if id else frame).collect()
 
 
