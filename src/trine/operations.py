@@ -19,7 +19,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 import msgspec
 from sqlalchemy import delete, insert, select
 
-from trine.access.approvals import Held, Hold, file_request, find_hold, use_approval
+from trine.access.approvals import Held, Hold, Rule, file_request, find_hold, use_approval
 from trine.access.principals import authorise
 from trine.access.roles import verb_of
 from trine.errors import ApprovalRequired, Conflict, Failure, InvalidInput, Refused, nearest
@@ -48,12 +48,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 State = Callable[..., Any]
+Holds = Callable[..., Rule | None]
 
 
 class Operation:
     """One entry of the door: its function, its route and its permission."""
 
-    def __init__(self, function: Callable[..., Any], route: str, allows: str, state: State | None, keeps: bool) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        route: str,
+        allows: str,
+        state: State | None,
+        keeps: bool,
+        holds: Holds | None = None,
+    ) -> None:
         method, _, path = route.partition(" ")
         if method not in typing.get_args(Method) or not path.startswith("/"):
             raise InvalidInput(f'"{route}" is no route: write "POST /models/{{name}}/versions".')
@@ -63,6 +72,7 @@ class Operation:
         self.path = path
         self.allows = allows
         self.state = state
+        self.holds = holds
         self.keeps = keeps
         room = (function.__module__.split(".")[1:] or [function.__module__])[0]
         self.name = f"{room}.{function.__name__}"
@@ -131,6 +141,13 @@ class Operation:
         values: dict[str, Any] = msgspec.to_builtins(arguments)
         return {name: ("…" if name in self.secrets else value) for name, value in values.items()}
 
+    def hold(self, ws: Workspace, arguments: msgspec.Struct) -> Hold | None:
+        """What this call has to be approved for, by the policies and by the operation itself."""
+        values = {name: getattr(arguments, name) for name in arguments.__struct_fields__}
+        own = self.holds(ws, **values) if self.holds else None
+        state = partial(self.state, ws, **values) if self.state else None
+        return find_hold(ws.tx.connection, ws.project, self.name, self.public(arguments), state, own)
+
     def object_of(self, arguments: msgspec.Struct) -> str:
         """The name of what a call is about, when its body did not say: room and the path's first parameter."""
         room = self.name.partition(".")[0]
@@ -146,17 +163,18 @@ REGISTRY: dict[str, Operation] = {}
 
 
 def operation(
-    route: str, *, allows: str, state: State | None = None, keeps: bool = True
+    route: str, *, allows: str, state: State | None = None, holds: Holds | None = None, keeps: bool = True
 ) -> Callable[[Callable[Concatenate[Workspace, P], R]], Callable[Concatenate[Workspace, P], R]]:
     """Make a function `(ws, *, …) -> result` an operation.
 
     `route` is "METHOD /path/{argument}": GET reads, everything else changes. `allows` is the permission `room.verb`.
-    `state(ws, **arguments)` gives the JSON-able state an approval of this call is bound to.
+    `state(ws, **arguments)` gives the JSON-able state an approval of this call is bound to. `holds(ws, **arguments)` gives a
+    rule when the operation itself asks for an approval of this call, whatever the policies say; it may refuse the call before.
     `keeps=False` says that the answer holds a secret, so it is not kept for a repeat under the same idempotency key.
     """
 
     def register(function: Callable[Concatenate[Workspace, P], R]) -> Callable[Concatenate[Workspace, P], R]:
-        one = Operation(function, route, allows, state, keeps)
+        one = Operation(function, route, allows, state, keeps, holds)
         if one.name in REGISTRY and REGISTRY[one.name].function.__module__ != function.__module__:
             raise InvalidInput(f"Operation {one.name} is registered twice.")
         REGISTRY[one.name] = one
@@ -204,8 +222,7 @@ def _enter(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.St
     if not one.changes:
         return one.function(ws, **values)
     public = one.public(arguments)
-    state = partial(one.state, ws, **values) if one.state else None
-    hold = find_hold(tx.connection, ws.project, one.name, public, state)
+    hold = one.hold(ws, arguments)
     approved = use_approval(tx.connection, hold, ws.principal.name, tx.now_us) if hold else ""
     outer, tx.scope = tx.scope, Scope()
     try:

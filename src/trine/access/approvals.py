@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Row, bindparam, select, update
@@ -25,6 +25,14 @@ class Hold(msgspec.Struct, frozen=True):
     expires_s: int
 
 
+class Rule(NamedTuple):
+    """Who says that a call is held, how many others have to approve it, and for how long that is good."""
+
+    name: str
+    approvals: int
+    expires_s: int
+
+
 class Held(Exception):
     """Raised inside the door's transaction, so that nothing of the held call stays; the door then files the request."""
 
@@ -41,12 +49,20 @@ def find_hold(
     operation: str,
     arguments: dict[str, Any],
     state: Callable[[], Any] | None,
+    own: Rule | None = None,
 ) -> Hold | None:
-    """What the policies that match this call ask for together: the most approvals, the shortest time.
+    """What the policies that match this call, and the operation's `own` rule, ask for together: the most approvals, the
+    shortest time.
 
     The digest an approval is bound to covers operation, arguments, state and the number of approvals.
     """
-    found = [row for row in connection.execute(_POLICIES, {"in_project": project}) if _holds(row, operation, arguments)]
+    found = [
+        Rule(row.name, row.approvals, row.expires_s)
+        for row in connection.execute(_POLICIES, {"in_project": project})
+        if _holds(row, operation, arguments)
+    ]
+    if own is not None:
+        found.append(own)
     if not found:
         return None
     needed = max(row.approvals for row in found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -409,16 +408,11 @@ def _decide(ws: Workspace, id: str, decision: str, reason: str) -> Approval:
 
 def _check_state(ws: Workspace, found: Approval) -> None:
     """An approval is for one state of the world: approving after that changed is refused."""
-    from trine.access.approvals import find_hold
-
     rooms.load()
     one = REGISTRY.get(found.operation)
     if one is None:
         return
-    arguments = one.bind(found.arguments)
-    values = {name: getattr(arguments, name) for name in arguments.__struct_fields__}
-    state = partial(one.state, ws, **values) if one.state else None
-    hold = find_hold(ws.tx.connection, ws.project, one.name, one.public(arguments), state)
+    hold = one.hold(ws, one.bind(found.arguments))
     kept = ws.tx.scalar(select(approval.c.digest).where(approval.c.id == found.id))
     if hold is None or hold.digest != kept:
         raise Conflict(
