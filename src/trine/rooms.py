@@ -13,6 +13,8 @@ def load() -> None:
     """Import the operations of all rooms. By name: the door knows that there are rooms, not what is in them."""
     importlib.import_module("trine.access.audit")
     importlib.import_module("trine.access.graph")
+    importlib.import_module("trine.tracking.importing")
+    importlib.import_module("trine.models.importing")
     for room in ROOMS:
         if importlib.util.find_spec(f"trine.{room}") and importlib.util.find_spec(f"trine.{room}.operations"):
             importlib.import_module(f"trine.{room}.operations")

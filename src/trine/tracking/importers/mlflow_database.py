@@ -1,0 +1,184 @@
+"""MLflow's tracking database, as its schema has been since 1.12; what younger versions added is read where it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from trine.errors import InvalidInput, NotFound
+from trine.tracking.importers.mlflow import dataset_node, made_run, metric_columns, stage_of
+from trine.tracking.importers.mlflow_artifacts import Artifacts
+from trine.tracking.importers.source import SourceFile, SourceModel, SourceRun, SourceVersion, run_id
+from trine.tracking.series import Points
+
+Row = dict[str, Any]
+
+
+class Database:
+    """Runs and registry of a database; read only."""
+
+    kind = "mlflow"
+
+    def __init__(self, url: str, artifacts: str) -> None:
+        made = sa.make_url(url)
+        self.location = made.render_as_string(hide_password=True)
+        base = Path.cwd()
+        if made.get_backend_name() == "sqlite":
+            path = Path(made.database or "").expanduser().resolve()
+            if not path.is_file():
+                raise NotFound(f"There is no database {path}.")
+            base, made = path.parent, sa.make_url(f"sqlite:///file:{path}?mode=ro&uri=true")
+        else:
+            made = made.set(drivername="postgresql+psycopg")
+        try:
+            self.engine = sa.create_engine(made, poolclass=NullPool)
+            with self.engine.connect():
+                self.tables = set(sa.inspect(self.engine).get_table_names())
+        except ModuleNotFoundError:
+            raise InvalidInput("Reading PostgreSQL needs psycopg: pip install 'trine[postgres]'.") from None
+        except DBAPIError as error:
+            raise NotFound(f"{self.location} cannot be read: {str(error.orig).strip().splitlines()[0]}.") from None
+        if not {"experiments", "runs", "metrics"} <= self.tables:
+            raise NotFound(f"{self.location} is no tracking database of MLflow: it has no table of runs.")
+        self.artifacts = Artifacts(base, artifacts)
+
+    def _rows(self, connection: sa.Connection, table: str, more: str = "", **values: Any) -> list[Row]:
+        if table not in self.tables:
+            return []
+        return [dict(row) for row in connection.execute(sa.text(f"SELECT * FROM {table} {more}"), values).mappings()]
+
+    # -- runs -----------------------------------------------------------------------------------------------------------
+
+    def runs(self) -> Iterator[SourceRun]:
+        """Runs by start, then id."""
+        with self.engine.connect() as connection:
+            titles = {row["experiment_id"]: _within(row, "/") for row in self._rows(connection, "experiments")}
+            rows = self._rows(connection, "runs", "ORDER BY start_time, run_uuid")
+            ids = {row["run_uuid"]: run_id("mlflow", row["run_uuid"]) for row in rows}
+            logged: dict[str, list[Row]] = {}
+            for one in self._rows(connection, "logged_models", "ORDER BY creation_timestamp_ms, model_id"):
+                logged.setdefault(one["source_run_id"] or "", []).append(one)
+            for row in rows:
+                yield self._run(connection, row, titles[row["experiment_id"]], ids, logged.get(row["run_uuid"], []))
+
+    def _run(
+        self, connection: sa.Connection, row: Row, experiment: str, ids: dict[str, str], logged: list[Row]
+    ) -> SourceRun:
+        id = row["run_uuid"]
+        params = self._rows(connection, "params", "WHERE run_uuid = :id", id=id)
+        tags = self._rows(connection, "tags", "WHERE run_uuid = :id", id=id)
+        problems: list[str] = []
+        files = self._files(row["artifact_uri"], "", problems) if row["artifact_uri"] else []
+        taken: set[str] = set()
+        for one in logged:
+            name = one["name"] if one["name"] not in taken else one["model_id"]
+            taken.add(name)
+            files += self._files(one["artifact_location"], f"{name}/", problems)
+        return made_run(
+            id=id,
+            name=row.get("name") or "",
+            status=row["status"],
+            experiment=experiment,
+            start_ms=row["start_time"],
+            end_ms=row["end_time"],
+            user=row["user_id"] or "",
+            hidden=row["lifecycle_stage"] == "deleted",
+            tags={one["key"]: one["value"] or "" for one in tags},
+            ids=ids,
+            params={one["key"]: one["value"] for one in params},
+            points=self._points(connection, id),
+            files=list({file.path: file for file in files}.values()),
+            inputs=self._inputs(connection, id),
+            problems=problems,
+        )
+
+    def _files(self, uri: str, prefix: str, problems: list[str]) -> list[SourceFile]:
+        try:
+            return self.artifacts.files(uri, prefix)
+        except NotFound as error:
+            problems.append(error.message)
+            return []
+
+    def _points(self, connection: sa.Connection, id: str) -> dict[str, Points]:
+        query = "SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = :id"
+        rows = connection.execute(sa.text(f"{query} ORDER BY key, timestamp, step, value"), {"id": id}).fetchall()
+        return metric_columns(rows)
+
+    def _inputs(self, connection: sa.Connection, id: str) -> list[str]:
+        if "inputs" not in self.tables:
+            return []
+        query = (
+            "SELECT d.name, d.digest FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id "
+            "WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN' AND i.destination_id = :id ORDER BY 1, 2"
+        )
+        return [dataset_node(*row) for row in connection.execute(sa.text(query), {"id": id})]
+
+    # -- registry -------------------------------------------------------------------------------------------------------
+
+    def models(self) -> Iterator[SourceModel]:
+        """Registered models by name."""
+        with self.engine.connect() as connection:
+            roots = {row["run_uuid"]: row["artifact_uri"] for row in self._rows(connection, "runs")}
+            logged = {row["model_id"]: row["artifact_location"] for row in self._rows(connection, "logged_models")}
+            for row in self._rows(connection, "registered_models", "ORDER BY name"):
+                yield self._model(connection, row, roots, logged)
+
+    def _model(self, connection: sa.Connection, row: Row, roots: dict[str, str], logged: dict[str, str]) -> SourceModel:
+        def mine(table: str) -> list[Row]:
+            found = self._rows(connection, table, "WHERE name = :name", name=row["name"])
+            return [one for one in found if one.get("workspace") == row.get("workspace")]
+
+        tags: dict[int, dict[str, str]] = {}
+        for one in mine("model_version_tags"):
+            tags.setdefault(one["version"], {})[one["key"]] = one["value"] or ""
+        versions: list[SourceVersion] = []
+        for one in sorted(mine("model_versions"), key=lambda one: one["version"]):
+            if one["current_stage"] == "Deleted_Internal":  # how MLflow deletes a version
+                continue
+            problems: list[str] = []
+            place = one.get("storage_location") or _place(one["source"] or "", roots, logged)
+            is_prompt = "mlflow.prompt.is_prompt" in tags.get(one["version"], {})
+            versions.append(
+                SourceVersion(
+                    version=one["version"],
+                    created_us=int(one["creation_time"] or 0) * 1_000,
+                    updated_us=int(one["last_updated_time"] or one["creation_time"] or 0) * 1_000,
+                    run=run_id("mlflow", one["run_id"]) if one["run_id"] else "",
+                    author=one["user_id"] or "",
+                    description=one["description"] or "",
+                    stage=stage_of(one["current_stage"]),
+                    tags=tags.get(one["version"], {}),
+                    files=self._files(place, "", problems) if place and not is_prompt else [],
+                    problems=problems,
+                )
+            )
+        return SourceModel(
+            name=_within(row, "."),
+            created_us=int(row["creation_time"] or 0) * 1_000,
+            description=row["description"] or "",
+            tags={one["key"]: one["value"] or "" for one in mine("registered_model_tags")},
+            aliases={one["alias"]: int(one["version"]) for one in mine("registered_model_aliases")},
+            versions=versions,
+        )
+
+
+def _within(row: Row, between: str) -> str:
+    """The name of an experiment or model; that of another than MLflow's default workspace before it."""
+    workspace = row.get("workspace") or "default"
+    return row["name"] if workspace == "default" else f"{workspace}{between}{row['name']}"
+
+
+def _place(source: str, roots: dict[str, str], logged: dict[str, str]) -> str:
+    """The URI of a version's files."""
+    scheme, _, path = source.partition(":/")
+    name, _, rest = path.lstrip("/").partition("/")
+    if scheme == "models" and name in logged:
+        return logged[name]
+    if scheme == "runs" and name in roots:
+        return f"{roots[name].rstrip('/')}/{rest}"
+    return source

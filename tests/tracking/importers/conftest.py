@@ -1,0 +1,8 @@
+"""The tests of importers share modules that write what other tools would have left behind."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
