@@ -345,3 +345,61 @@ def test_reading_inside_an_operation_sends_nothing(local_ws: Workspace) -> None:
         with transaction(local_ws, write=False):
             assert tracking.get_run(run).metrics == {}
         assert tracking.get_run(run).metrics["a"].last == 1.0
+
+
+def test_a_signal_handler_may_log_and_flush(folder: Path) -> None:
+    text = """
+import signal, sys, trine
+ws = trine.connect(sys.argv[1])
+with trine.run(capture=False) as run:
+    handled = 0
+    def handle(*_):
+        global handled
+        run.log("handled", handled)
+        run.log(f"first {handled % 50}", 1.0)
+        handled += 1
+        if handled % 20 == 0:
+            run.flush()
+    signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    at = 0
+    while handled < 200:
+        run.log("loss", at)
+        at += 1
+        if at % 5_000 == 0:
+            run.flush()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+print(run.id, handled, at)
+"""
+    process = program(text, folder)
+    identity, handled, at = last_lines(process)[-1].split()
+    assert process.wait() == 0
+    with connect(folder) as ws:
+        info = tracking.get_run(identity, ws=ws)
+        assert (info.state, info.lost) == ("finished", 0)
+        assert (info.metrics["handled"].count, info.metrics["loss"].count) == (int(handled), int(at))
+        assert sum(one.count for key, one in info.metrics.items() if key.startswith("first")) == int(handled)
+
+
+def test_a_backlog_that_nobody_takes_is_bounded(local_ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trine.errors import Unavailable
+    from trine.tracking import outbox
+
+    monkeypatch.setattr(outbox, "LARGEST_BACKLOG", 1 << 16)
+    monkeypatch.setattr(outbox, "FIRST_WAIT_S", 0.01)
+    away = True
+    real = outbox.send
+
+    def send(*arguments: object, **named: object) -> None:
+        if away:
+            raise Unavailable("The server does not answer.")
+        real(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(outbox, "send", send)
+    run = trine.run(capture=False)
+    while not run._outbox.lost:  # pyright: ignore[reportPrivateUsage]
+        run.log("loss", 1.0)
+    away = False
+    run.finish()
+    info = tracking.get_run(run)
+    assert info.is_lossy and info.metrics["loss"].count * 41 > 1 << 16

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from trine.storage.segments import pack_frame, read_header, read_segment
+from trine.storage.segments import HEAD_BYTES, Equals, pack_frame, read_header, read_segment
 from trine.tracking.runs import Ended
-from trine.tracking.series import Points, Series, pack
+from trine.tracking.series import Points, Series, join, pack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,7 @@ _POINT = struct.Struct("<BIqqd")
 _NUMBER = struct.Struct("<BI")
 _COUNT = struct.Struct("<BQ")
 pack_point = _POINT.pack
+_POINTS = _POINT.size, POINT
 _POINT_FRAME = len(pack_frame(bytes(_POINT.size)))
 
 LARGEST_BATCH = 100_000
@@ -108,10 +110,10 @@ class Reader:
     def batches(self, *, final: bool = False) -> Iterator[Batch]:
         """What was written since; `at` moves on when the next batch is asked for, so what failed on the way is read again.
         `final`: the writer is gone, so damage is stepped over (and counted as lost) and a torn tail stays behind."""
-        read = read_segment(self.path, self.at, skip_damage=final)
+        read = read_segment(self.path, self.at, skip_damage=final, together=_POINTS)
         self.torn = read.torn
         start, lost = self.at, -(-read.skipped // _POINT_FRAME)
-        frames: list[bytes] = []
+        frames: list[bytes | Equals] = []
         points = 0
         for offset, payload in read.frames:
             if points >= LARGEST_BATCH:
@@ -119,7 +121,9 @@ class Reader:
                 self.at = start = offset
                 frames, points = [], 0
             frames.append(payload)
-            points += 1 if payload[0] == POINT else len(payload) // 24
+            points += (
+                payload.frames if isinstance(payload, Equals) else 1 if payload[0] == POINT else len(payload) // 24
+            )
         last = self._batch(start, read.end, frames, lost)
         if last.series or last.uses or last.lost or last.ending:
             yield last
@@ -127,9 +131,11 @@ class Reader:
 
     def forward(self, offset: int) -> None:
         """Go to a frame further on, learning the keys on the way."""
-        for at, payload in read_segment(self.path, self.at, skip_damage=True).frames:
+        for at, payload in read_segment(self.path, self.at, skip_damage=True, together=_POINTS).frames:
             if at >= offset:
                 break
+            if isinstance(payload, Equals):
+                continue
             if payload[0] == KEY:
                 self._learn(payload)
             self.has_ended |= payload[0] == END
@@ -139,11 +145,14 @@ class Reader:
         _, number = _NUMBER.unpack_from(payload)
         self._names[number] = payload[_NUMBER.size :].decode()
 
-    def _batch(self, start: int, stop: int, frames: list[bytes], lost: int) -> Batch:
+    def _batch(self, start: int, stop: int, frames: list[bytes | Equals], lost: int) -> Batch:
         uses: list[str] = []
         ending: Ending | None = None
-        rows: list[bytes] = []
+        rows: list[bytes | Equals | NDArray[np.void]] = []
         for payload in frames:
+            if isinstance(payload, Equals):
+                rows.append(payload)
+                continue
             kind = payload[0]
             if kind == POINT:
                 rows.append(payload)
@@ -158,26 +167,40 @@ class Reader:
             elif kind == END:
                 ending = msgspec.json.decode(payload[1:], type=Ending)
                 self.has_ended = True
-        series: list[Series] = []
+        named: dict[str, list[Points]] = {}
         for number, points in _by_key(rows):
             if number not in self._names:  # the frame with its name was damaged
                 lost += len(points.values)
                 continue
-            series.append(pack(self._names[number], points))
+            named.setdefault(self._names[number], []).append(
+                points
+            )  # a signal handler may have named one a second time
+        series = [pack(name, join(parts)) for name, parts in named.items()]
         return Batch(start, stop, series, uses, lost, ending)
 
 
-def _by_key(rows: list[bytes]) -> Iterator[tuple[int, Points]]:
-    """Point frames by the number of their key, each in order of arrival."""
+def _by_key(rows: list[bytes | Equals | NDArray[np.void]]) -> Iterator[tuple[int, Points]]:
+    """Points by the number of their key, each in order of arrival."""
     if not rows:
         return
     import numpy as np
 
-    table = np.frombuffer(b"".join(rows), _dtype())
-    keys = table["key"]
+    tables: list[NDArray[np.void]] = []
+    for kind, some in itertools.groupby(rows, type):
+        if kind is bytes:
+            tables.append(np.frombuffer(b"".join(one for one in some if isinstance(one, bytes)), _dtype()))
+        elif kind is Equals:
+            tables += [_equals(one) for one in some if isinstance(one, Equals)]
+        else:
+            tables += [one for one in some if not isinstance(one, (bytes, Equals))]
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in ("key", "step", "time", "value")}
+    keys = columns["key"]
+    if (keys == keys[0]).all():
+        yield int(keys[0]), Points(columns["step"], columns["time"], columns["value"])
+        return
     order = np.argsort(keys, kind="stable")
     for part in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
-        yield int(keys[part[0]]), Points(table["step"][part], table["time"][part], table["value"][part])
+        yield int(keys[part[0]]), Points(columns["step"][part], columns["time"][part], columns["value"][part])
 
 
 def _dtype() -> np.dtype[np.void]:
@@ -186,15 +209,22 @@ def _dtype() -> np.dtype[np.void]:
     return np.dtype([("kind", "u1"), ("key", "<u4"), ("step", "<i8"), ("time", "<i8"), ("value", "<f8")])
 
 
-def _rows(payload: bytes) -> bytes:
-    """A columns frame as point frames."""
+def _equals(frames: Equals) -> NDArray[np.void]:
+    """Points as the segment holds them, without copying."""
+    import numpy as np
+
+    kind = np.dtype([("head", f"V{HEAD_BYTES}"), *((name, part[0]) for name, part in (_dtype().fields or {}).items())])
+    return np.frombuffer(frames.data, kind, frames.frames, frames.start)
+
+
+def _rows(payload: bytes) -> NDArray[np.void]:
+    """A columns frame as points."""
     import numpy as np
 
     _, number = _NUMBER.unpack_from(payload)
-    body = payload[_NUMBER.size :]
-    size = len(body) // 3
+    size = (len(payload) - _NUMBER.size) // 3
     table: NDArray[np.void] = np.empty(size // 8, _dtype())
     table["kind"], table["key"] = POINT, number
     for at, (name, kind) in enumerate((("step", "<i8"), ("time", "<i8"), ("value", "<f8"))):
-        table[name] = np.frombuffer(body, kind, size // 8, at * size)
-    return table.tobytes()
+        table[name] = np.frombuffer(payload, kind, size // 8, _NUMBER.size + at * size)
+    return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import logging
 import os
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trine.errors import Conflict, Failure, TrineError
+from trine.errors import Conflict, Failure, NoSpace, TrineError
 from trine.ids import new_id, now_us
 from trine.storage.segments import SegmentWriter
 from trine.tracking.frames import Ending, Meta, Reader, pack_ending, pack_key, pack_lost
@@ -30,6 +31,10 @@ LARGEST_SEGMENT = 4 << 20
 """Bytes after which a process goes on in a new segment, so that a long run keeps little on disk."""
 
 
+LARGEST_BACKLOG = 1 << 30
+"""Bytes that one process keeps of one run while the ledger cannot be reached; then points are dropped and counted, until it
+can. So training never waits, and never fills a disk."""
+
 PAUSE_S = 1.0
 """How long points are dropped, when there is no space, before it is tried again."""
 
@@ -37,20 +42,21 @@ PAUSE_S = 1.0
 class Sink:
     """One open segment as the hot path sees it: where frames go, and number and next step of each key."""
 
-    __slots__ = ("append", "keys")
+    __slots__ = ("append", "keys", "numbers")
 
     def __init__(self, append: Callable[[bytes], int]) -> None:
         self.append = append
         self.keys: dict[Any, list[int]] = {}
+        self.numbers = itertools.count()  # gives no number twice, even where a signal handler comes in between
 
 
 def _nowhere(_: bytes) -> int:
     raise Failure("No segment is open.")
 
 
-def _pause(sink: Sink, error: TrineError) -> None:
+def _pause(sink: Sink, error: TrineError, seconds: float) -> None:
     """Refuse what comes next without trying, for a while: asking a full disk for space takes long."""
-    append, until = sink.append, time.monotonic() + PAUSE_S
+    append, until = sink.append, time.monotonic() + seconds
 
     def refuse(frame: bytes) -> int:
         if time.monotonic() < until:
@@ -82,7 +88,8 @@ class Outbox:
         self._reader: Reader | None = None
         self._lock_file = -1
         self._lock = threading.RLock()
-        self._delivering = threading.Lock()
+        self._delivering = threading.RLock()
+        self._is_delivering = False
         self._stop = threading.Event()
         self._told: set[str] = set()
 
@@ -106,6 +113,7 @@ class Outbox:
                 raise Conflict(f"Run {self.run} has ended here. Go on with it: trine.run(resume={self.run!r})")
             if self._writer is None:
                 self._switch(*self._new_segment())
+                _keep_synced(self)
                 threading.Thread(target=self._work, args=(self._stop,), name="trine-tracking", daemon=True).start()
 
     def _new_segment(self) -> tuple[SegmentWriter, int]:
@@ -127,7 +135,7 @@ class Outbox:
             self.open()
             sink = self.sink
             if key not in sink.keys:
-                number = len(sink.keys)
+                number = next(sink.numbers)
                 sink.append(pack_key(number, key))
                 sink.keys[key] = [number, self._steps.get(key, 0)]
             return sink, sink.keys[key]
@@ -143,7 +151,7 @@ class Outbox:
         with self._lock:
             self.lost += points
             if self._writer is not None and self.sink.append == self._writer.append:
-                _pause(self.sink, error)
+                _pause(self.sink, error, PAUSE_S)
         self.tell(error, f"Points of run {self.run} are lost until that is mended; training goes on.")
 
     def tell(self, error: TrineError, more: str = "") -> None:
@@ -152,15 +160,31 @@ class Outbox:
             self._told.add(error.code)
             log.warning("%s %s", error.message, more)
 
+    def sync(self) -> None:
+        """Make what was logged survive a power cut."""
+        if (writer := self._writer) is not None:
+            try:
+                writer.sync()
+            except (TrineError, OSError) as error:  # closed meanwhile, or a disk that fails: the next delivery says so
+                log.debug("%s was not synced: %s", writer.path, error)
+
     def deliver(self) -> None:
-        """Bring all that is written into the ledger; on disk there when this returns. Raises what the door raises."""
+        """Bring all that is written into the ledger; on disk there when this returns. Raises what the door raises.
+
+        In a signal handler that interrupted just that, it returns at once, and what was interrupted goes on.
+        """
         with self._delivering:
-            self._deliver()
+            if not self._is_delivering:
+                self._deliver()
 
     def _deliver(self) -> None:
-        self._write_lost()
-        if self._reader is not None and self._writer is not None and self._writer.end != self._reader.at:
-            send(self.ws, self._reader)
+        self._is_delivering = True
+        try:
+            self._write_lost()
+            if self._reader is not None and self._writer is not None and self._writer.end != self._reader.at:
+                send(self.ws, self._reader)
+        finally:
+            self._is_delivering = False
 
     def _write_lost(self) -> None:
         with self._lock:
@@ -185,7 +209,9 @@ class Outbox:
                         self._rotate(self._writer)
                 except TrineError as error:
                     self.tell(error, f"What run {self.run} logs stays in {self.path} and is sent later.")
-                    os.fdatasync(self._lock_file)  # it may have to stay there for long
+                    if self._writer is not None and self._writer.end > LARGEST_BACKLOG:
+                        full = NoSpace(f"{LARGEST_BACKLOG >> 30} GiB of run {self.run} wait to be sent.")
+                        _pause(self.sink, full, 2 * LONGEST_WAIT_S)
                 except Exception:  # not one of ours: nobody hears it in a thread, and `finish` tries again
                     log.exception("What run %s logs stays in %s.", self.run, self.path)
                     return
@@ -227,7 +253,7 @@ class Outbox:
         """Write the last frame and bring everything into the ledger. When the ledger cannot be reached the segment stays,
         and whoever uses the workspace next on this machine sends it."""
         with self._lock:
-            if self._has_ended:
+            if self._has_ended or self._is_delivering_here():
                 return
             if ending.state:
                 self.open()
@@ -250,6 +276,13 @@ class Outbox:
             finally:
                 os.close(self._lock_file)
                 self._lock_file, self._reader, self._writer = -1, None, None
+
+    def _is_delivering_here(self) -> bool:
+        """Whether this is a signal handler that interrupted a delivery of its own thread, which must come to its end first."""
+        if not self._is_delivering or not self._delivering.acquire(blocking=False):
+            return False
+        self._delivering.release()
+        return self._is_delivering
 
     def _send_last(self, writer: SegmentWriter, reader: Reader, ending: Ending) -> None:
         self._write_lost()
@@ -277,6 +310,36 @@ class Outbox:
             )
 
 
+SYNC_S = 0.1
+"""How often what was logged is made to survive a power cut."""
+
+
+class _Syncing:
+    """The one thread of this process that syncs its segments: away from training, and from a delivery that may take long."""
+
+    thread: threading.Thread | None = None
+    lock = threading.Lock()
+
+
+def _keep_synced(_: Outbox) -> None:
+    with _Syncing.lock:
+        if _Syncing.thread is None or not _Syncing.thread.is_alive():
+            _Syncing.thread = threading.Thread(target=_sync_all, name="trine-sync", daemon=True)
+            _Syncing.thread.start()
+
+
+def _sync_all() -> None:
+    while True:
+        time.sleep(SYNC_S)
+        with _Syncing.lock:
+            some = [one for one in list(_outboxes) if one.path is not None]
+            if not some:
+                _Syncing.thread = None
+                return
+        for one in some:
+            one.sync()
+
+
 _outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
 """Every outbox of this process that is not closed (a thread keeps an open one alive)."""
 
@@ -287,6 +350,7 @@ def outbox_at(path: Path) -> Outbox | None:
 
 
 def _after_fork() -> None:
+    _Syncing.thread, _Syncing.lock = None, threading.Lock()
     for one in list(_outboxes):
         one.forget()
 
