@@ -7,7 +7,6 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
-from typing import Any
 
 import msgspec
 from anyio import CapacityLimiter, to_thread
@@ -19,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from trine import __version__, rooms
+from trine.access.operations import TokenInfo
 from trine.access.principals import authorise
 from trine.access.signing_in import create_first_admin, login
 from trine.errors import Failure, InvalidInput, NotFound, TrineError, Unavailable
@@ -31,6 +31,7 @@ from trine.server.arguments import arguments_of
 from trine.server.objects import Objects
 from trine.server.routing import split, tree_of
 from trine.server.stream import Stream
+from trine.server.ui import Site
 from trine.settings import check_project
 from trine.storage import ObjectStore
 from trine.workspace import Workspace
@@ -43,8 +44,11 @@ MOST_LOGINS = 20
 """Logins that may wait: each costs a tenth of a second and 64 MiB, two go at once, and no other call waits for them."""
 
 
-def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = ()) -> Starlette:
-    """The ASGI application of a local workspace. `app.state.stop` is a coroutine that lets streams go before it ends."""
+def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bool = False) -> Starlette:
+    """The ASGI application of a local workspace. `app.state.stop` is a coroutine that lets streams go before it ends.
+
+    Embedded, its pages ask nobody to sign in: whoever reaches them acts as the owner of the workspace. Only on loopback.
+    """
     rooms.load()
     hosts = guard.hosts_of(allow_hosts)
     api = Api(ws)
@@ -52,6 +56,7 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = ()) -> Starlette
     objects = Objects(ws.store, ws.spool, api.allowed)
     stream = Stream(ws, api.allowed)
     document = msgspec.json.encode(openapi.document())
+    site = Site(ws, stream, hosts, sign_in=api.sign_in, embedded=embedded)
 
     async def health(_: Request) -> Response:
         return json_answer({"status": "ok", "version": __version__})
@@ -84,7 +89,7 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = ()) -> Starlette
         exception_handlers={HTTPException: _on_http_error, Exception: _on_error},
     )
     app.router.redirect_slashes = False
-    app.router.default = _Operations(api, hosts)
+    app.router.default = _Operations(api, hosts, site)
     app.state.stop = stream.stop
     return app
 
@@ -137,18 +142,19 @@ class Api:
     async def login(self, request: Request) -> Response:
         """Name and password; answers with a short-lived token."""
         wanted = decoded(await guard.read_body(request), _Login)
-        return await self._sign_in(partial(login, self.ws, name=wanted.name, password=wanted.password))
+        return json_answer(await self.sign_in(wanted.name, wanted.password))
 
     async def bootstrap(self, request: Request) -> Response:
         """The one-time secret of a new server, with the name and password of the first admin."""
         wanted = decoded(await guard.read_body(request), _Bootstrap)
-        made = partial(create_first_admin, self.ws, secret=wanted.secret, name=wanted.name, password=wanted.password)
-        return await self._sign_in(made)
+        return json_answer(await self.sign_in(wanted.name, wanted.password, wanted.secret))
 
-    async def _sign_in(self, call: Callable[[], Any]) -> Response:
+    async def sign_in(self, name: str, password: str, secret: str = "") -> TokenInfo:
+        """A short-lived token for a name and password, or, for the one-time secret of a new server, the first admin's."""
         if self.logins.statistics().tasks_waiting >= MOST_LOGINS:
             raise Unavailable("Too many people sign in at once. Try again.")
-        return json_answer(await to_thread.run_sync(call, limiter=self.logins))
+        call = partial(create_first_admin, secret=secret) if secret else login
+        return await to_thread.run_sync(partial(call, self.ws, name=name, password=password), limiter=self.logins)
 
 
 class _Login(msgspec.Struct, forbid_unknown_fields=True):
@@ -163,13 +169,17 @@ class _Bootstrap(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Operations:
-    """What has no route of its own: an operation, or nothing. (Starlette's own routes are patterns, tried one by one.)"""
+    """What has no route of its own: an operation, or a page. (Starlette's own routes are patterns, tried one by one.)"""
 
-    def __init__(self, api: Api, hosts: frozenset[str]) -> None:
+    def __init__(self, api: Api, hosts: frozenset[str], site: Site) -> None:
         self.handle = partial(_guarded, hosts, api.operate)
+        self.site = site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
+        if not scope["path"].startswith(API):
+            await self.site(scope, receive, send)
+            return
         response = await self.handle(Request(scope, receive))
         await response(scope, receive, send)
 

@@ -36,8 +36,9 @@ def run(
     tell: Callable[[Started], None],
     store: str | None = None,
     allow_hosts: tuple[str, ...] = (),
+    embedded: bool = False,
 ) -> None:
-    """Serve a workspace until stopped; `tell` is called once, when it listens.
+    """Serve a workspace until stopped; `tell` is called once, when it listens. Embedded, pages need no signing in.
 
     On SIGTERM or Ctrl-C calls in flight are answered, streams are let go, and the process ends.
     """
@@ -48,7 +49,7 @@ def run(
         listen(host, port) as listener,
         connect(location, store=store) as ws,
     ):
-        app = create_app(ws, allow_hosts=(host, *allow_hosts))
+        app = create_app(ws, allow_hosts=(host, *allow_hosts), embedded=embedded)
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -57,7 +58,7 @@ def run(
             timeout_keep_alive=75,
             timeout_graceful_shutdown=10,
         )
-        tell(Started(url_of(listener, host), ws.location, bootstrap_secret(ws)))
+        tell(Started(url_of(listener, host), ws.location, "" if embedded else bootstrap_secret(ws)))
         _Server(config, app).run(sockets=[listener])
     print("stopped", file=sys.stderr)
 

@@ -1,0 +1,113 @@
+// Lines over steps or time: data from a JSON address that thins it on the server, and again for the part zoomed into.
+import uPlot from "uplot";
+
+interface Line { label: string; x: number[]; y: (number | null)[] }
+interface Answer { lines: Line[]; time?: boolean; unit?: string }
+
+const styles = () => getComputedStyle(document.documentElement);
+const colour = (at: number) => styles().getPropertyValue(`--series-${at % 8}`).trim();
+
+export function mount(figure: HTMLElement): void {
+  const plot = figure.querySelector<HTMLElement>(".plot")!;
+  const values = figure.querySelector<HTMLElement>(".values");
+  const address = figure.dataset.chart!;
+  const smooth = Number(figure.dataset.smooth || 0);
+  const log = figure.dataset.log === "1";
+  let chart: uPlot | undefined;
+  let zoomed = false;
+
+  async function load(range = ""): Promise<Answer> {
+    const answer = await fetch(address + range, { headers: { accept: "application/json" } });
+    if (!answer.ok) throw new Error(`${answer.status}`);
+    return answer.json() as Promise<Answer>;
+  }
+
+  function table(answer: Answer): uPlot.AlignedData {
+    const tables = answer.lines.map((line) => {
+      const columns: (number | null)[][] = [line.x, line.y];
+      if (smooth) columns.push(smoothed(line.y, smooth));
+      return columns as unknown as uPlot.AlignedData;
+    });
+    return tables.length > 1 ? uPlot.join(tables) : (tables[0] ?? [[]]);
+  }
+
+  function draw(answer: Answer): void {
+    const soft = styles().getPropertyValue("--ink-faint").trim();
+    const rule = styles().getPropertyValue("--line").trim();
+    const font = `11px ${styles().getPropertyValue("--sans")}`;
+    const series: uPlot.Series[] = [{}];
+    answer.lines.forEach((line, at) => {
+      const stroke = colour(at);
+      const points = { show: line.x.length < 2 };
+      series.push({ label: line.label, stroke, width: 1.5, alpha: smooth ? 0.3 : 1, spanGaps: true, points });
+      if (smooth) series.push({ label: line.label, stroke, width: 2, spanGaps: true, points: { show: false } });
+    });
+    const axis: uPlot.Axis = { stroke: soft, font, grid: { stroke: rule, width: 1 }, ticks: { show: false }, gap: 4 };
+    plot.replaceChildren();
+    chart = new uPlot({
+      width: plot.clientWidth, height: plot.clientHeight, series, legend: { show: false },
+      scales: { x: { time: !!answer.time }, y: { distr: log ? 3 : 1 } },
+      axes: [{ ...axis, size: 28 }, { ...axis, size: 52, values: (_, ticks) => ticks.map(short) }],
+      cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
+      padding: [8, 8, 0, 0],
+      hooks: {
+        setCursor: [(self) => tell(self, answer)],
+        setSelect: [(self) => {
+          if (self.select.width < 4) return;
+          const from = self.posToVal(self.select.left, "x"), to = self.posToVal(self.select.left + self.select.width, "x");
+          self.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          zoomed = true;
+          void load(`&from=${from}&to=${to}`).then((part) => self.setData(table(part)));
+        }],
+      },
+    }, table(answer), plot);
+    plot.ondblclick = () => { zoomed = false; void load().then((whole) => chart?.setData(table(whole))); };
+    plot.dataset.drawn = "1";
+  }
+
+  function tell(self: uPlot, answer: Answer): void {
+    if (!values) return;
+    const at = self.cursor.idx;
+    if (at == null) { values.textContent = ""; return; }
+    const x = self.data[0][at]!;
+    const where = answer.time ? new Date(x * 1000).toISOString().slice(0, 19).replace("T", " ") : `step ${x}`;
+    const shown = self.series.slice(1).map((one, index) => [one.label, self.data[index + 1]![at]] as const)
+      .filter(([, value]) => value != null).slice(0, 4);
+    values.textContent = `${where}: ` + shown.map(([label, value]) =>
+      answer.lines.length > 1 ? `${label as string} ${short(value!)}` : short(value!)).join(", ");
+  }
+
+  new ResizeObserver(() => {
+    if (chart && plot.clientWidth) chart.setSize({ width: plot.clientWidth, height: plot.clientHeight });
+  }).observe(plot);
+  document.querySelector("[data-rooms]")?.addEventListener("trine:changed", () => {
+    if (!zoomed && figure.dataset.running) void load().then((whole) => chart?.setData(table(whole)));
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => void load().then(draw));
+
+  // what is far below is not asked for before it is looked at
+  const seen = new IntersectionObserver((entries) => {
+    if (!entries.some((one) => one.isIntersecting)) return;
+    seen.disconnect();
+    load().then(draw, (error: Error) => { plot.textContent = `The points could not be read (${error.message}).`; });
+  }, { rootMargin: "300px" });
+  seen.observe(figure);
+}
+
+function short(value: number): string {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 1e6 || size < 1e-4) return value.toExponential(2);
+  return String(Number(value.toPrecision(4)));
+}
+
+/** Exponential moving average, corrected for its beginning. */
+function smoothed(values: (number | null)[], weight: number): (number | null)[] {
+  let last = 0, count = 0;
+  return values.map((value) => {
+    if (value == null) return null;
+    last = last * weight + (1 - weight) * value;
+    count += 1;
+    return last / (1 - weight ** count);
+  });
+}
