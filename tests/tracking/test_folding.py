@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+import trine
 from trine import tracking
-from trine.errors import InvalidInput, Unavailable
+from trine.errors import InvalidInput, NotFound, Unavailable
 from trine.ids import new_id
 from trine.storage.segments import SegmentWriter
 from trine.tracking import folding, frames, series, spool
@@ -275,6 +276,40 @@ def test_a_thinned_line_draws_the_same_picture(rows: list[Point], count: int) ->
     finite = points.values[~np.isnan(points.values)]
     if len(finite):
         assert (np.nanmin(thinned.values), np.nanmax(thinned.values)) == (finite.min(), finite.max())
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 3), st.sampled_from(VALUES)), min_size=1, max_size=60),
+    count=st.integers(1, 20),
+)
+def test_a_chart_is_the_least_greatest_and_last_of_each_part(rows: list[Point], count: int) -> None:
+    steps, times, values = zip(*rows, strict=True)
+    points = series.ordered(Points(np.array(steps), np.array(times), np.array(values)))
+    starts, counts, low, high, last = series.buckets(points, count)
+    assert len(starts) <= count and counts.sum() == len(rows) and starts[0] == points.steps[0]
+    span = int(points.steps[-1] - points.steps[0]) + 1
+    at = 0
+    for start, size, least, greatest, final in zip(starts, counts, low, high, last, strict=True):
+        part = points.take(slice(at, at + size))
+        at += size
+        assert start == part.steps[0] and (part.steps[-1] - start) * count <= span + count
+        numbers = part.values[~np.isnan(part.values)]
+        for found, expected in (
+            (least, numbers.min() if len(numbers) else math.nan),
+            (greatest, numbers.max() if len(numbers) else math.nan),
+            (final, part.values[-1]),
+        ):
+            assert found == expected or (found != found and expected != expected)
+
+
+def test_a_chart_is_read_through_the_door(ws: Workspace) -> None:
+    with trine.run() as run:
+        run.log_batch("loss", np.arange(10_000.0))
+    chart = tracking.chart(run, "loss", pixels=100)
+    assert (len(chart.steps), sum(chart.counts), chart.last_step, chart.points) == (100, 10_000, 9_999, 10_000)
+    assert chart.low == [100.0 * at for at in range(100)] and chart.last == chart.high
+    with pytest.raises(NotFound, match='Did you mean "loss"'):
+        tracking.chart(run, "los")
 
 
 def test_damage_inside_a_segment_is_stepped_over_and_counted(local_ws: Workspace) -> None:

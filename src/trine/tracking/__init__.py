@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trine.tracking.environment import Environment, capture_environment, environment_of
     from trine.tracking.estimators import autolog
     from trine.tracking.live import Run, active_run, run
-    from trine.tracking.reading import declare_metric, experiments, get_run, history, rewind, search
+    from trine.tracking.reading import chart, declare_metric, experiments, get_run, history, rewind, search
     from trine.tracking.results import Runs
     from trine.tracking.runs import Artifact, CodeVersion, Context, Experiment, MetricSummary, RunInfo
 
@@ -39,6 +39,7 @@ __all__ = [
     "autolog",
     "capture_code",
     "capture_environment",
+    "chart",
     "code_of",
     "compare",
     "declare_metric",
@@ -63,6 +64,7 @@ _PLACES = {
     "autolog": "estimators",
     "capture_code": "code",
     "capture_environment": "environment",
+    "chart": "reading",
     "code_of": "code",
     "compare": "comparison",
     "declare_metric": "reading",

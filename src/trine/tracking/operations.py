@@ -367,8 +367,7 @@ def read_points(
     row = ledger_runs.row_of(ws, id)
     known = ws.tx.scalar(select(run_metric.c.points).where(run_metric.c.run == row.id, run_metric.c.key == key))
     if known is None:
-        keys = [one.key for one in ws.tx.all(select(run_metric.c.key).where(run_metric.c.run == row.id).limit(1000))]
-        raise NotFound(f'Run {row.name} has no metric "{key}".{nearest(key, keys)}')
+        raise _no_metric(ws, row, key)
     query = select(run_points).where(run_points.c.run == row.id, run_points.c.key == key).order_by(run_points.c.start)
     if thin:
         whole = series.ordered(series.join([series.decode(one.data) for one in ws.tx.all(query)]))
@@ -381,6 +380,39 @@ def read_points(
     base = chunks[0].start
     found = series.join([series.decode(one.data) for one in chunks])
     return _points_page(found.take(slice(start - base, stop - base)), stop if stop < known else None)
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """A metric as vertical strokes: for each the first of its steps, how many points it stands for, their least, greatest and
+    last value; of the whole, the last step and the number of points."""
+
+    steps: list[int]
+    counts: list[int]
+    low: list[Value]
+    high: list[Value]
+    last: list[Value]
+    last_step: int
+    points: int
+
+
+@operation("GET /runs/{id}/chart", allows="tracking.read")
+def read_chart(
+    ws: Workspace, *, id: str, key: str, pixels: Annotated[int, msgspec.Meta(ge=1, le=20_000)] = 1_000
+) -> Chart:
+    """A metric as a line chart of that many pixels shows it, whatever it has of points."""
+    row = ledger_runs.row_of(ws, id)
+    query = select(run_points.c.data).where(run_points.c.run == row.id, run_points.c.key == key)
+    parts = [series.decode(one.data) for one in ws.tx.all(query.order_by(run_points.c.start))]
+    if not parts:
+        raise _no_metric(ws, row, key)
+    whole = series.ordered(series.join(parts))
+    columns = [one.tolist() for one in series.buckets(whole, pixels)]
+    return Chart(*columns, last_step=int(whole.steps[-1]), points=len(whole.steps))
+
+
+def _no_metric(ws: Workspace, row: Any, key: str) -> NotFound:
+    keys = [one.key for one in ws.tx.all(select(run_metric.c.key).where(run_metric.c.run == row.id).limit(1000))]
+    return NotFound(f'Run {row.name} has no metric "{key}".{nearest(key, keys)}')
 
 
 def _points_page(points: series.Points, following: int | None) -> PointsPage:

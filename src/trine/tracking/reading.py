@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trine.tracking.live import Run
+    from trine.tracking.operations import Chart
 
 
 def resolve(ws: Workspace, run: Run | RunInfo | str) -> str:
@@ -82,6 +83,14 @@ def declare_metric(key: str, *, better: Literal["less", "more"], ws: Workspace |
 def experiments(*, ws: Workspace | None = None) -> list[Experiment]:
     """The experiments, by name."""
     return door.list_experiments(ws or current_workspace(), limit=1000).items
+
+
+def chart(run: Run | RunInfo | str, key: str, *, pixels: int = 1_000, ws: Workspace | None = None) -> Chart:
+    """A metric as a line chart of that many pixels shows it: least, greatest and last value of each part of its steps."""
+    ws = ws or current_workspace()
+    identity = resolve(ws, run)
+    collect(ws, identity)
+    return door.read_chart(ws, id=identity, key=key, pixels=pixels)
 
 
 def history(run: Run | RunInfo | str, key: str, *, ws: Workspace | None = None) -> pl.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -76,11 +75,11 @@ def decode(data: bytes) -> Points:
     import numpy as np
     import zstandard
 
-    planes = np.frombuffer(zstandard.ZstdDecompressor().decompress(data), np.uint8)
-    size = len(planes) // 3
-    steps, times, values = (
-        np.ascontiguousarray(planes[at * size : (at + 1) * size].reshape(8, -1).T).reshape(-1) for at in range(3)
-    )
+    planes = np.frombuffer(zstandard.ZstdDecompressor().decompress(data), np.uint8).reshape(3, 8, -1)
+    columns = np.empty((3, planes.shape[2], 8), np.uint8)
+    for byte in range(8):  # twice as quick as a transposition
+        columns[:, :, byte] = planes[:, byte]
+    steps, times, values = columns.reshape(3, -1)
     return Points(np.cumsum(steps.view("<i8")), np.cumsum(times.view("<i8")), values.view("<f8"))
 
 
@@ -101,6 +100,8 @@ def ordered(points: Points) -> Points:
     """By step, then time, then arrival."""
     import numpy as np
 
+    if (np.diff(points.steps) > 0).all():
+        return points
     return points.take(np.lexsort((points.times, points.steps)))
 
 
@@ -160,12 +161,38 @@ def thin(points: Points, count: int) -> Points:
     size = len(points.values)
     if size <= count:
         return points
-    bounds = np.linspace(0, size, max(1, count // 2) + 1).astype(int)
-    kept = {0, size - 1}
-    for start, stop in itertools.pairwise(bounds):
-        part = points.values[start:stop]
-        if np.isnan(part).all():
-            kept.add(int(start))
-        else:
-            kept |= {int(start + np.nanargmin(part)), int(start + np.nanargmax(part))}
-    return points.take(np.array(sorted(kept)))
+    bounds = np.linspace(0, size, max(1, count // 2 - 1) + 1).astype(int)
+    longest = int(np.diff(bounds).max())
+    places = bounds[:-1, None] + np.arange(longest)
+    inside = places < bounds[1:, None]
+    parts = points.values[np.minimum(places, size - 1)]
+    left_out = ~inside | np.isnan(parts)
+    empty = left_out.all(axis=1)
+    low = np.where(left_out, np.inf, parts).argmin(axis=1)
+    high = np.where(left_out, -np.inf, parts).argmax(axis=1)
+    low, high = np.where(empty, 0, low), np.where(empty, 0, high)
+    return points.take(np.unique(np.concatenate([bounds[:-1] + low, bounds[:-1] + high, [0, size - 1]])))
+
+
+def buckets(points: Points, count: int) -> tuple[NDArray[Any], ...]:
+    """A line as at most `count` vertical strokes: the steps from the first to the last are divided into equal parts, and each
+    part with points gives its first step, its number of points, and their least, greatest and last value (NaN only where
+    there is no number). Points are in order of step."""
+    import numpy as np
+
+    steps, values = points.steps, points.values
+    span = int(steps[-1]) - int(steps[0]) + 1
+    if span <= count:
+        starts = np.flatnonzero(np.diff(steps, prepend=steps[0] - 1))
+    else:
+        edges = (
+            int(steps[0]) + (np.arange(count) * span) // count
+            if span < 2**50
+            else np.linspace(steps[0], steps[-1], count)
+        )
+        starts = np.unique(np.searchsorted(steps, edges, side="left"))
+        starts = starts[starts < len(steps)]
+    ends = np.append(starts[1:], len(steps))
+    with np.errstate(invalid="ignore"):
+        low, high = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
+    return steps[starts], ends - starts, low, high, values[ends - 1]
