@@ -110,15 +110,56 @@ def columns(steps: Any, times_us: Any, values: Any) -> Points:
     return Points(*made)
 
 
-def files_of(folder: Path, prefix: str = "") -> list[SourceFile]:
-    """The files of a folder and below, by path, as files of a run; links out of it are left out."""
+class Lines:
+    """Points that come one at a time, gathered as columns by key."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, tuple[list[int], list[int], list[float]]] = {}
+
+    def add(self, key: str, step: int, time_us: int, value: float) -> None:
+        """One point."""
+        line = self._columns.get(key)
+        if line is None:
+            line = self._columns[key] = ([], [], [])
+        line[0].append(step)
+        line[1].append(time_us)
+        line[2].append(value)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._columns
+
+    def last_step(self) -> int:
+        """The greatest step of all; 0 without points."""
+        return max((max(steps) for steps, _, _ in self._columns.values()), default=0)
+
+    def points(self) -> dict[str, Points]:
+        """The points of each key, in the order in which they came."""
+        return {key: columns(*line) for key, line in self._columns.items()}
+
+
+NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+"""How tools that write JSON say what JSON cannot."""
+
+
+def number_of(value: Any) -> float | None:
+    """The value as a point's, when it is a number or a truth (or one of `NUMBERS`)."""
+    if isinstance(value, str):
+        return NUMBERS.get(value)
+    try:
+        return float(value) if isinstance(value, (bool, int, float)) else None
+    except OverflowError:
+        return None
+
+
+def files_of(folder: Path, prefix: str = "", *, follow: bool = False) -> list[SourceFile]:
+    """The files of a folder and below, by path, as files of a run; links out of it are left out unless they are followed."""
     if not folder.is_dir():
         return []
     root = folder.resolve()
     return [
         SourceFile(prefix + path.relative_to(folder).as_posix(), local=path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.resolve().is_relative_to(root)
+        if path.is_file() and (follow or path.resolve().is_relative_to(root))
     ]
 
 
