@@ -189,8 +189,8 @@ def test_a_part_that_is_not_scikit_learns_needs_a_pickle_and_a_pickle_needs_leav
     with pytest.raises(InvalidInput, match=r"estimators\.Threshold can only be kept as a pickle"):
         models.register(Threshold(3), "m", inputs=rows())
     assert models.list_models(ws).items == []
-    version = models.register(own, "m", inputs=frame, flavor="python", allow_pickle=True)
-    assert version.pickled and version.flavor == "python"
+    version = models.register(own, "m", inputs=frame, flavor="pickle", allow_pickle=True)
+    assert version.pickled and version.flavor == "pickle"
     with pytest.raises(Refused, match=r"m@1 is kept as a pickle.*allow_pickle=True"):
         models.load_model("m")
     fresh()

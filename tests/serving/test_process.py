@@ -110,7 +110,7 @@ def test_requests_in_flight_are_answered_before_it_ends(ws: Workspace, constants
 
 def test_it_does_not_start_with_what_cannot_be_served(folder: Path) -> None:
     with connect(folder) as ws, using(ws):
-        models.register(train(), "kept", inputs=ROWS, flavor="python", allow_pickle=True)
+        models.register(train(), "kept", inputs=ROWS, flavor="pickle", allow_pickle=True)
         serving.create_endpoint("e", model="kept@1")
     for arguments, code, words in ((["nothing"], 3, "No endpoint"), (["e"], 4, "pickle"), ([], 2, "ENDPOINT")):
         found = subprocess.run(

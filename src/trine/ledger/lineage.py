@@ -73,10 +73,10 @@ def add_edges(connection: Connection, project: str, edges: Iterable[Edge], time_
             raise InvalidInput(f'"{one.kind}" is no kind of edge.{nearest(one.kind, EDGE_KINDS)}')
     ids = add_nodes(connection, project, [ref for one in edges for ref in (one.source, one.target)])
     rows: list[dict[str, object]] = []
-    for one in edges:
+    for place, one in enumerate(edges):  # a microsecond apart: what is told together is in the order it was told in
         source, target = ids[one.source], ids[one.target]
         up, down = (source, target) if one.kind in _CAUSE_FIRST else (target, source)
-        rows.append({"up": up, "down": down, "kind": one.kind, "time_us": time_us})
+        rows.append({"up": up, "down": down, "kind": one.kind, "time_us": time_us + place})
     if rows:
         connection.execute(_ADD_EDGE, rows)
 

@@ -10,34 +10,46 @@ if TYPE_CHECKING:
     from trine.models.flavors import Flavor
     from trine.models.loading import LoadedModel, load_model, resolve
     from trine.models.operations import (
+        delete_model,
         delete_version,
+        find_versions,
         get_model,
         get_version,
+        latest_versions,
         list_alias_events,
         list_models,
+        list_protections,
+        list_stages,
         list_versions,
         promote_model,
+        protect_alias,
         register_version,
         remove_alias,
+        rename_model,
         rollback_alias,
+        set_stage,
+        set_stages,
+        unprotect_alias,
         update_model,
         update_version,
     )
     from trine.models.registry import register
     from trine.models.signature import Field, Signature, infer_signature
-    from trine.models.versions import AliasEvent, ModelInfo, ModelVersion
+    from trine.models.versions import AliasEvent, ModelInfo, ModelVersion, Protection
 
 _HOMES = {
     "aliases": ("at", "history", "promote", "rollback"),
     "flavors": ("Flavor",),
     "loading": ("LoadedModel", "load_model", "resolve"),
     "operations": (
-        "delete_version", "get_model", "get_version", "list_alias_events", "list_models", "list_versions",
-        "promote_model", "register_version", "remove_alias", "rollback_alias", "update_model", "update_version",
+        "delete_model", "delete_version", "find_versions", "get_model", "get_version", "latest_versions",
+        "list_alias_events", "list_models", "list_protections", "list_stages", "list_versions", "promote_model",
+        "protect_alias", "register_version", "remove_alias", "rename_model", "rollback_alias", "set_stage",
+        "set_stages", "unprotect_alias", "update_model", "update_version",
     ),
     "registry": ("register",),
     "signature": ("Field", "Signature", "infer_signature"),
-    "versions": ("AliasEvent", "ModelInfo", "ModelVersion"),
+    "versions": ("AliasEvent", "ModelInfo", "ModelVersion", "Protection"),
 }  # fmt: skip
 _FILE_OF = {name: file for file, names in _HOMES.items() for name in names}
 
@@ -48,25 +60,36 @@ __all__ = [
     "LoadedModel",
     "ModelInfo",
     "ModelVersion",
+    "Protection",
     "Signature",
     "at",
+    "delete_model",
     "delete_version",
+    "find_versions",
     "get_model",
     "get_version",
     "history",
     "infer_signature",
+    "latest_versions",
     "list_alias_events",
     "list_models",
+    "list_protections",
+    "list_stages",
     "list_versions",
     "load_model",
     "promote",
     "promote_model",
+    "protect_alias",
     "register",
     "register_version",
     "remove_alias",
+    "rename_model",
     "resolve",
     "rollback",
     "rollback_alias",
+    "set_stage",
+    "set_stages",
+    "unprotect_alias",
     "update_model",
     "update_version",
 ]

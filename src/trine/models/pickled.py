@@ -1,4 +1,4 @@
-"""The `python` flavor: any function of rows, or object with a `predict` method, as a pickle. Only when asked for."""
+"""The `pickle` flavor: any function of rows, or object with a `predict` method, as a pickle. Only when asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE = "model.pkl"
 class PickledFlavor:
     """What it predicts is one value a row, or columns by name."""
 
-    name = "python"
+    name = "pickle"
     pickles = True
 
     def matches(self, native: Any) -> bool:

@@ -1,8 +1,8 @@
-"""Tables of registered models, their versions and the events of their aliases."""
+"""Tables of registered models, their versions, the events of their aliases, what protects those, and stages."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text
 
 from trine.ledger import is_object, metadata
 
@@ -15,6 +15,7 @@ model = Table(
     Column("tags", Text, nullable=False, comment="JSON object"),
     Column("last_version", Integer, nullable=False, comment="the highest number given out; a number never comes back"),
     Column("created_us", BigInteger, nullable=False),
+    Column("gone", Text, nullable=False, default="", comment="deleted, or renamed to NAME; empty: it is there"),
 )
 
 model_version = Table(
@@ -38,9 +39,11 @@ model_version = Table(
     Column("description", Text, nullable=False),
     Column("tags", Text, nullable=False, comment="JSON object"),
     Column("metrics", Text, nullable=False, comment="JSON object"),
+    Column("stage", Text, nullable=False, default="", comment="one of the project's stages, or empty"),
     Column("author", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Index(None, "project", "artifact"),
+    Index(None, "project", "run"),
 )
 
 model_alias_event = Table(
@@ -58,4 +61,26 @@ model_alias_event = Table(
     Column("author", Text, nullable=False),
     Column("time_us", BigInteger, nullable=False),
     Index(None, "project", "model", "alias", "number"),
+)
+
+model_protection = Table(
+    "model_protection",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("alias", Text, primary_key=True),
+    Column("gate", Boolean, nullable=False, comment="a passed gate against what the alias points at is needed"),
+    Column("approvals", Integer, nullable=False, comment="how many others have to approve"),
+    Column("pickles", Boolean, nullable=False, comment="whether pickled versions may have it"),
+    Column("expires_s", BigInteger, nullable=False, comment="how long an approval is good"),
+    Column("author", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+model_stage = Table(
+    "model_stage",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
 )

@@ -42,7 +42,8 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
-    """One immutable version of a model: its artifact, signature, run and data never change; description and tags may.
+    """One immutable version of a model: its artifact, signature, run and data never change; description, tags
+    and stage may.
 
     `data` is the node of the training data; `run` the id of the run and `producer` the node of the run or step that made it.
     """
@@ -66,6 +67,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     author: str
     created_us: int
     aliases: tuple[str, ...] = ()
+    stage: str = ""
 
     @property
     def node(self) -> str:
@@ -103,6 +105,19 @@ class AliasEvent(msgspec.Struct, frozen=True):
     gate: str
     author: str
     time_us: int
+
+
+class Protection(msgspec.Struct, frozen=True):
+    """What moving an alias asks for: a passed `gate`, so many `approvals` by others, and a version that is no pickle."""
+
+    name: str
+    alias: str
+    gate: bool
+    approvals: int
+    pickles: bool
+    expires_s: int
+    author: str
+    created_us: int
 
 
 def split_ref(ref: str) -> tuple[str, str]:

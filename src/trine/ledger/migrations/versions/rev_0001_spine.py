@@ -359,6 +359,7 @@ def upgrade() -> None:
             comment="the highest number given out; a number never comes back",
         ),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("gone", sa.Text(), nullable=False, comment="deleted, or renamed to NAME; empty: it is there"),
         sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_model")),
     )
     op.create_table(
@@ -383,6 +384,28 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "model_protection",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("alias", sa.Text(), nullable=False),
+        sa.Column(
+            "gate", sa.Boolean(), nullable=False, comment="a passed gate against what the alias points at is needed"
+        ),
+        sa.Column("approvals", sa.Integer(), nullable=False, comment="how many others have to approve"),
+        sa.Column("pickles", sa.Boolean(), nullable=False, comment="whether pickled versions may have it"),
+        sa.Column("expires_s", sa.BigInteger(), nullable=False, comment="how long an approval is good"),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "model", "alias", name=op.f("pk_model_protection")),
+    )
+    op.create_table(
+        "model_stage",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "position", name=op.f("pk_model_stage")),
+    )
+    op.create_table(
         "model_version",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
@@ -396,11 +419,13 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("tags", sa.Text(), nullable=False, comment="JSON object"),
         sa.Column("metrics", sa.Text(), nullable=False, comment="JSON object"),
+        sa.Column("stage", sa.Text(), nullable=False, comment="one of the project's stages, or empty"),
         sa.Column("author", sa.Text(), nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project", "model", "version", name=op.f("pk_model_version")),
     )
     op.create_index(op.f("ix_model_version_project_artifact"), "model_version", ["project", "artifact"], unique=False)
+    op.create_index(op.f("ix_model_version_project_run"), "model_version", ["project", "run"], unique=False)
     op.create_table(
         "monitor",
         sa.Column("project", sa.Text(), nullable=False),
