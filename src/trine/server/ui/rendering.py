@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from trine import __version__
 from trine.server.ui import drawings, links, wording
 from trine.server.ui.assets import Assets
-from trine.server.ui.pages import TOLD
+from trine.server.ui.pages import PAGES, TOLD
 from trine.server.ui.sessions import FORM_KEY, Sessions, Viewer
 
 SECURITY = {
@@ -26,7 +27,21 @@ SECURITY = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-NAVIGATION = (("The loop", "/"),)
+NAVIGATION = (
+    ("The loop", "/"),
+    ("Runs", "/runs"),
+    ("Data", "/data"),
+    ("Features", "/features"),
+    ("Models", "/models"),
+    ("Pipelines", "/pipelines"),
+    ("Endpoints", "/endpoints"),
+    ("Monitors", "/monitors"),
+    ("Lineage", "/lineage"),
+    ("Approvals", "/approvals"),
+    ("Events", "/events"),
+    ("Access", "/access"),
+    ("Metrics", "/metrics"),
+)
 
 
 class Rendering:
@@ -43,9 +58,10 @@ class Rendering:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        filters = cast(dict[str, Any], self.templates.filters)
         for name in ("ago", "when", "span", "number", "signed", "share", "size", "plural"):
-            self.templates.filters[name] = getattr(wording, name)
-        self.templates.filters |= {"node": links.link, "href": links.href, "spark": drawings.sparkline}
+            filters[name] = getattr(wording, name)
+        filters.update(node=links.link, href=links.href, spark=drawings.sparkline, differ=differ)
         cast(dict[str, Any], self.templates.globals).update(
             path=links.path,
             with_query=links.with_query,
@@ -53,7 +69,7 @@ class Rendering:
             interval=drawings.interval,
             asset=assets.address,
             has_islands=assets.has_islands,
-            navigation=NAVIGATION,
+            navigation=[one for one in NAVIGATION if ("GET", one[1]) in PAGES],
             version=__version__,
             FORM_KEY=FORM_KEY,
         )
@@ -77,6 +93,11 @@ class Rendering:
         if told:
             answer.delete_cookie(TOLD, httponly=True, samesite="strict")
         return answer
+
+
+def differ(values: Sequence[Any]) -> bool:
+    """Whether not all of them are the same."""
+    return any(one != values[0] for one in values)
 
 
 def compressed(request: Request, body: bytes, kind: str, status: int = 200) -> Response:
