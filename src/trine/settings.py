@@ -150,6 +150,11 @@ def _kept_tokens() -> dict[str, str]:
     return found if isinstance(found, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
+def kept_token(url: str) -> str:
+    """The token that `trine login` kept for a server, or nothing."""
+    return _kept_tokens().get(url.rstrip("/"), "")
+
+
 def keep_token(url: str, token: str) -> Path:
     """Keep a server's token in a file that only this user can read; an empty one is forgotten."""
     path = _token_file()

@@ -257,3 +257,6 @@ def remove(ws: Workspace, ref: str, yes: bool) -> None:
     else:
         done = operations.delete_dataset(ws, name=name)
     show(done, text=f"Removed {ref}.")
+
+
+from trine.cli import data_remotes as data_remotes  # noqa: E402 (its commands join the group)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trine.data.folders import add
     from trine.data.frames import as_polars
     from trine.data.handle import Dataset, dataset
+    from trine.data.moving import mend, pull, push
     from trine.data.profiles import ColumnProfile, Profile
     from trine.data.reading import failing_rows, load, profile, profile_of, read
     from trine.data.references import resolve
@@ -46,6 +47,7 @@ _HOMES = {
     "folders": ("add",),
     "frames": ("as_polars",),
     "handle": ("Dataset", "dataset"),
+    "moving": ("mend", "pull", "push"),
     "profiles": ("ColumnProfile", "Profile"),
     "reading": ("failing_rows", "load", "profile", "profile_of", "read"),
     "references": ("resolve",),
@@ -79,12 +81,15 @@ __all__ = [
     "failing_rows",
     "load",
     "matches",
+    "mend",
     "not_null",
     "null_share",
     "one_of",
     "profile",
     "profile_frame",
     "profile_of",
+    "pull",
+    "push",
     "read",
     "read_expectations",
     "resolve",

@@ -87,7 +87,7 @@ def commit_dataset(
         "state": state,
         "created_us": tx.now_us,
     }
-    identity = digest([ws.project, name, values])
+    identity = digest([name, values])  # nothing of this workspace: `records` takes it elsewhere under the same id
     tx.execute(insert(data_commit).values(project=ws.project, dataset=name, id=identity, **values))
     if state == "accepted":
         _move(ws, name, branch, "branch", identity)

@@ -1,4 +1,4 @@
-"""Tables of datasets, their commits, branches and tags."""
+"""Tables of datasets, their commits, branches and tags, and of remotes."""
 
 from __future__ import annotations
 
@@ -54,4 +54,14 @@ data_ref = Table(
     Column("kind", String(10), nullable=False, comment="branch or tag"),
     Column("commit", String(64), nullable=False),
     Column("updated_us", BigInteger, nullable=False),
+)
+
+data_remote = Table(
+    "data_remote",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("project_there", Text, nullable=False, comment="of a workspace; or empty"),
+    Column("created_us", BigInteger, nullable=False),
 )

@@ -46,6 +46,10 @@ class Place(Protocol):
         """Write a key. Without `replace` one that is there may stay: keys are named by content."""
         ...
 
+    def swap(self, key: str, data: bytes, expect: bytes | None) -> bool:
+        """Write a key if it holds what is expected (None: nothing); of several writers one wins. False: it does not."""
+        ...
+
     def writing(self) -> contextlib.AbstractContextManager[Draft]:
         """A draft to write into piece by piece, named when it is finished."""
         ...
@@ -132,6 +136,17 @@ class Folder:
         with self.writing() as draft:
             draft.write(data)
             draft.finish(key)
+
+    def swap(self, key: str, data: bytes, expect: bytes | None) -> bool:
+        import fcntl
+
+        self._make(self.root)
+        with open(self.root / "swap.lock", "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.read(key) != expect:
+                return False
+            self.write(key, data, replace=True)
+            return True
 
     @contextlib.contextmanager
     def writing(self) -> Generator[_FolderDraft]:
@@ -311,6 +326,24 @@ class Bucket:
 
         with self._told(f"write {key}"), contextlib.suppress(AlreadyExistsError):
             obstore.put(self._store, key, data, mode="overwrite" if replace else "create")
+
+    def swap(self, key: str, data: bytes, expect: bytes | None) -> bool:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        mode: Any = "create"
+        with self._told(f"write {key}"):
+            with contextlib.suppress(FileNotFoundError):
+                found = obstore.get(self._store, key)
+                if bytes(found.bytes()) != expect:
+                    return False
+                mode = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name]}
+            if mode == "create" and expect is not None:
+                return False
+            with contextlib.suppress(AlreadyExistsError, PreconditionError):
+                obstore.put(self._store, key, data, mode=mode)
+                return True
+        return False
 
     @contextlib.contextmanager
     def writing(self) -> Generator[_BucketDraft]:

@@ -142,6 +142,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "dataset", "name", name=op.f("pk_data_ref")),
     )
     op.create_table(
+        "data_remote",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("project_there", sa.Text(), nullable=False, comment="of a workspace; or empty"),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_data_remote")),
+    )
+    op.create_table(
         "dataset",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
