@@ -70,7 +70,7 @@ class Rendering:
             asset=assets.address,
             has_islands=assets.has_islands,
             navigation=[one for one in NAVIGATION if ("GET", one[1]) in PAGES],
-            version=__version__,
+            trine_version=__version__,
             FORM_KEY=FORM_KEY,
         )
 

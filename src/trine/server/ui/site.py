@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("trine.server")
 
-FILES = ("home", "runs", "series")
+FILES = ("home", "runs", "series", "models", "gates", "approvals")
 """The files of pages, in this folder."""
 
 SIGN_IN = "/sign-in"
