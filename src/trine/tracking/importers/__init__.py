@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IMPORTERS", "importers", "open_source"]
 
-IMPORTERS = ("mlflow", "wandb", "tensorboard", "trackio")
+IMPORTERS = ("mlflow", "wandb", "neptune", "aim", "tensorboard", "trackio")
 """The importers that come with Trine; each is the function `open_source` of its file."""
 
 Importer = Callable[[str, Mapping[str, str]], "Source"]
