@@ -1,7 +1,7 @@
 """Registries of other tools: their models and versions under the same names and numbers, their stages, and their aliases.
 
-Versions come in through one operation a model. Aliases move through the one that always moves them, so what protects an
-alias protects it from an import too.
+Versions come in through one operation a model. Aliases and stages move through the operations that always move them, so what
+protects an alias protects it from an import too.
 """
 
 from __future__ import annotations
@@ -30,9 +30,6 @@ from trine.workspace import Workspace, current_workspace
 
 Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999, description="microseconds since the epoch, UTC")]
 Number = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
-
-STAGE = "stage"
-"""The tag that keeps a version's stage."""
 
 
 class ForeignVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,13 +80,16 @@ def import_model(
     created_us: Micros,
     versions: list[ForeignVersion],
 ) -> TakenModel:
-    """Take in versions of another registry under their own numbers; what is there under a number stays as it is."""
+    """Take in versions of another registry under their own numbers; what is there under a number stays as it is, and so
+    does a model that was deleted or renamed here."""
     tx = ws.tx
     mine = model.c.project == ws.project, model.c.name == name
     known = tx.first(select(model).where(*mine))
     if known is None:
         row = {"description": description, "tags": canonical_json(tags).decode(), "last_version": 0}
         tx.execute(insert(model).values(project=ws.project, name=name, created_us=created_us, **row))
+    elif known.gone:
+        return TakenModel([], [], [one.version for one in versions])
     query = select(model_version.c.version, model_version.c.manifest).where(
         model_version.c.project == ws.project, model_version.c.model == name
     )
@@ -171,10 +171,12 @@ def _move_model(
     report.unchanged += len(taken.unchanged)
     report.kept += [f"{name}@{version}" for version in taken.kept]
     present = {*taken.added, *taken.unchanged}
-    wanted = {**_of_stages(found.versions), **found.aliases}
     report.aliases += len(found.aliases)
     report.stages += sum(bool(one.stage) for one in found.versions)
-    for alias, version in wanted.items():
+    for one in found.versions:
+        if one.stage and one.version in taken.added:
+            _stage(ws, name, one, report)
+    for alias, version in found.aliases.items():
         if version in present:
             _point(ws, source, name, alias, version, report)
 
@@ -200,10 +202,12 @@ def _import(
     return taken
 
 
-def _of_stages(versions: list[SourceVersion]) -> dict[str, int]:
-    """The aliases that stand for stages: the newest version that is in each."""
-    newest = {one.stage.lower(): one.version for one in sorted(versions, key=lambda one: one.version) if one.stage}
-    return {stage: version for stage, version in newest.items() if stage != "archived"}
+def _stage(ws: Workspace, name: str, one: SourceVersion, report: ModelsReport) -> None:
+    """Put a version that is new here into the stage it has there."""
+    try:
+        door.set_stage(ws, name=name, version=one.version, stage=one.stage)
+    except TrineError as error:
+        report.problems.append(f"{name}@{one.version} was not put into stage {one.stage}: {error.message}")
 
 
 def _point(ws: Workspace, source: Source, name: str, alias: str, version: int, report: ModelsReport) -> None:
@@ -241,7 +245,7 @@ def _version(ws: Workspace, one: SourceVersion, report: ModelsReport) -> Foreign
         artifact=ws.store.put(canonical_json(manifest)),
         run=one.run,
         description=one.description,
-        tags={**one.tags, **({STAGE: one.stage} if one.stage else {})},
+        tags=one.tags,
         author=one.author,
         created_us=one.created_us,
     )
