@@ -259,4 +259,5 @@ def remove(ws: Workspace, ref: str, yes: bool) -> None:
     show(done, text=f"Removed {ref}.")
 
 
-from trine.cli import data_remotes as data_remotes  # noqa: E402 (its commands join the group)
+from trine.cli import data_lock as data_lock  # noqa: E402 (their commands join the group)
+from trine.cli import data_remotes as data_remotes  # noqa: E402

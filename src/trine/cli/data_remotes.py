@@ -64,39 +64,79 @@ def remove(ws: Workspace, name: str) -> None:
 
 
 @data.command("push")
-@argument("ref")
+@argument("ref", default="")
 @option("--to", "remote", default="", metavar="REMOTE|URL", help="Default: the only remote, or the one called origin.")
 @option("--force", is_flag=True, help="Move a branch or tag there although it went on, or names something else.")
 @command(example="trine data push images\ntrine data push images@v1 --to s3://bucket/trine")
 def push(ws: Workspace, ref: str, remote: str, force: bool) -> None:
-    """Give a remote what it lacks of a dataset (NAME: all branches and tags), or of one version of it (NAME@REF).
+    """Give a remote what it lacks of a dataset (NAME: all branches and tags), of one version of it (NAME@REF), or of all
+    that trine.lock pins (nothing named).
 
     Interrupted, it goes on where it was when it is called again.
     """
     from trine import data as room
 
+    if not ref:
+        _push_pinned(ws, remote)
+        return
     with _progress("pushing") as tell:
         done = room.push(ref, remote=remote, force=force, tell=tell, ws=ws)
     _show(done)
 
 
 @data.command("pull")
-@argument("ref")
+@argument("ref", default="")
 @option(
     "--from", "remote", default="", metavar="REMOTE|URL", help="Default: the only remote, or the one called origin."
 )
-@option("--force", is_flag=True, help="Take the branch or tag from there although it went on here.")
+@option("--force", is_flag=True, help="Take the branch or tag, or the folder, although it changed here.")
 @command(example="trine data pull images\ntrine data pull images@v1 --from s3://bucket/trine")
 def pull(ws: Workspace, ref: str, remote: str, force: bool) -> None:
-    """Get from a remote what is not here of a dataset (NAME: all branches and tags), or of one version of it (NAME@REF).
+    """Get from a remote what is not here of a dataset (NAME: all branches and tags), of one version of it (NAME@REF), or
+    follow trine.lock (nothing named): get what it pins, and check its folders out.
 
     Interrupted, it goes on where it was when it is called again.
     """
     from trine import data as room
 
+    if not ref:
+        _follow(ws, remote, force)
+        return
     with _progress("pulling") as tell:
         done = room.pull(ref, remote=remote, force=force, tell=tell, ws=ws)
     _show(done)
+
+
+def _push_pinned(ws: Workspace, remote: str) -> None:
+    from trine.data.lock import lock_path, read_lock
+    from trine.data.pins import push_pinned
+    from trine.data.remotes import list_remotes
+
+    if not remote and read_lock(lock_path()) and not list_remotes(ws).items:
+        show([], text="There is no remote, so the pinned data stays here.")
+        return
+    with _progress("pushing") as tell:
+        done = push_pinned(remote=remote, tell=tell, ws=ws)
+    lines = [
+        f"{one.dataset}: {counted(one.objects, 'object')}, {size_of(one.size_bytes)}  → {one.target}" for one in done
+    ]
+    show(done, text="\n".join(lines) or "Nothing is pinned here. Pin what the code needs: trine data pin NAME")
+
+
+def _follow(ws: Workspace, remote: str, force: bool) -> None:
+    from trine.data.pins import follow
+
+    with _progress("pulling") as tell:
+        done = follow(remote=remote, force=force, tell=tell, ws=ws)
+    lines = [
+        f"{one.dataset}@{one.commit[:12]}"
+        + (" was pulled" if one.pulled else "")
+        + (f" is in {one.folder}" if one.folder else "")
+        for one in done
+        if one.pulled or one.folder
+    ]
+    nothing = "All as pinned." if done else "Nothing is pinned here. Pin what the code needs: trine data pin NAME"
+    show(done, text="\n".join(lines) or nothing)
 
 
 def _show(done: Moved) -> None:

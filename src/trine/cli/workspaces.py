@@ -10,9 +10,14 @@ from trine.cli.shell import argument, command, group, option, show, single
 @single("init")
 @argument("folder", default=".")
 @option("--store", help="Where objects live: a folder or s3://bucket/prefix (default: in the workspace).")
-@command(example="trine init\ntrine init my-project", workspace=False)
-def init(folder: str, store: str | None) -> None:
-    """Make a workspace in FOLDER (default: here), or say that there is one."""
+@option("--git-hooks", is_flag=True, help="Also have git keep trine.lock, the data and the code together.")
+@command(example="trine init\ntrine init my-project\ntrine init --git-hooks", workspace=False)
+def init(folder: str, store: str | None, git_hooks: bool) -> None:
+    """Make a workspace in FOLDER (default: here), or say that there is one.
+
+    With --git-hooks the git repository around it merges trine.lock by dataset, refuses commits whose data is not as
+    pinned, brings data along at checkouts and merges, and pushes data before the code that needs it.
+    """
     from pathlib import Path
 
     from trine.workspace import init as make
@@ -21,9 +26,17 @@ def init(folder: str, store: str | None) -> None:
     with make(folder, store=store) as ws:
         location = str(ws.root)
     verb = "There is a workspace" if there else "Made a workspace"
+    text = f"{verb} in {location}"
+    hooks: list[str] = []
+    if git_hooks:
+        from trine.data.githooks import install
+
+        set_up = install(Path(folder))
+        hooks = set_up.hooks
+        text += f"\nHooks in {set_up.repository}: {', '.join(hooks) or 'all there already'}. Commit .gitattributes."
     show(
-        {"workspace": location, "created": not there},
-        text=f'{verb} in {location}\nNext: trine data add PATH --name NAME -m "first version"',
+        {"workspace": location, "created": not there, "hooks": hooks},
+        text=f'{text}\nNext: trine data add PATH --name NAME -m "first version"',
     )
 
 

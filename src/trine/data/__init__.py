@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trine.data.frames import as_polars
     from trine.data.handle import Dataset, dataset
     from trine.data.moving import mend, pull, push
+    from trine.data.pins import follow, pin, pin_states, pinned, unpin
     from trine.data.profiles import ColumnProfile, Profile
     from trine.data.reading import failing_rows, load, profile, profile_of, read
     from trine.data.references import resolve
@@ -48,6 +49,7 @@ _HOMES = {
     "frames": ("as_polars",),
     "handle": ("Dataset", "dataset"),
     "moving": ("mend", "pull", "push"),
+    "pins": ("follow", "pin", "pin_states", "pinned", "unpin"),
     "profiles": ("ColumnProfile", "Profile"),
     "reading": ("failing_rows", "load", "profile", "profile_of", "read"),
     "references": ("resolve",),
@@ -79,12 +81,16 @@ __all__ = [
     "dtype",
     "expression",
     "failing_rows",
+    "follow",
     "load",
     "matches",
     "mend",
     "not_null",
     "null_share",
     "one_of",
+    "pin",
+    "pin_states",
+    "pinned",
     "profile",
     "profile_frame",
     "profile_of",
@@ -96,6 +102,7 @@ __all__ = [
     "row_count",
     "status",
     "unique",
+    "unpin",
     "verify",
 ]
 

@@ -145,7 +145,7 @@ def _commit_meant(source: Peer, name: str, version: str, refs: Mapping[str, Plac
     if not refs:
         known = source.datasets()
         raise NotFound(f'There is no dataset "{name}" in {source.location}.{nearest(name, known)}')
-    for one in _history(source, name, [each.commit for each in refs.values()]):
+    for one in history(source, name, [each.commit for each in refs.values()]):
         if one.startswith(version) and len(version) >= 6:
             return one
     raise NotFound(f'"{name}" has no branch, tag or commit "{version}" in {source.location}.{nearest(version, refs)}')
@@ -198,7 +198,7 @@ def _parents_first(records: Mapping[str, Record]) -> list[Record]:
     return list(done.values())
 
 
-def _history(peer: Peer, name: str, heads: Iterable[str]) -> Iterator[str]:
+def history(peer: Peer, name: str, heads: Iterable[str]) -> Iterator[str]:
     """The ids of commits and of all before them, nearest first."""
     seen: set[str] = set()
     given: dict[str, Record] = {}
@@ -221,8 +221,8 @@ def _move_ref(source: Peer, target: Peer, name: str, ref: str, to: Place, old: P
         outcome = "same"
     elif to.kind == "tag" or old.kind == "tag":
         outcome = "moved" if force else "diverged"
-    elif not force and old.commit not in _history(source, name, [to.commit]):
-        outcome = "behind" if to.commit in _history(target, name, [old.commit]) else "diverged"
+    elif not force and old.commit not in history(source, name, [to.commit]):
+        outcome = "behind" if to.commit in history(target, name, [old.commit]) else "diverged"
     if outcome in ("new", "moved"):
         target.move(name, ref, to, before)
     return RefMove(ref, to.kind, outcome, before, to.commit)
