@@ -59,7 +59,7 @@ class Rendering:
             lstrip_blocks=True,
         )
         filters = cast(dict[str, Any], self.templates.filters)
-        for name in ("ago", "when", "span", "number", "signed", "share", "size", "plural"):
+        for name in ("ago", "when", "span", "number", "cell", "signed", "share", "size", "plural"):
             filters[name] = getattr(wording, name)
         filters.update(node=links.link, href=links.href, spark=drawings.sparkline, differ=differ)
         cast(dict[str, Any], self.templates.globals).update(

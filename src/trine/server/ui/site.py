@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("trine.server")
 
-FILES = ("home", "runs", "series", "models", "gates", "approvals")
+FILES = (
+    "home", "runs", "series", "models", "gates", "approvals", "data", "pipelines", "endpoints", "monitors",
+)  # fmt: skip
 """The files of pages, in this folder."""
 
 SIGN_IN = "/sign-in"

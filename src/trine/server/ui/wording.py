@@ -66,6 +66,13 @@ def number(value: Any, digits: int = 4) -> str:
     return str(value)
 
 
+def cell(value: Any) -> str:
+    """A value of somebody's table, as it is."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "–" if value is None else str(value)
+
+
 def signed(value: float | None) -> str:
     """A difference with its sign."""
     return "–" if value is None else ("+" if value > 0 else "") + number(value, 3).replace("-", "−")
