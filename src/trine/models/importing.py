@@ -7,9 +7,7 @@ protects an alias protects it from an import too.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -233,10 +231,7 @@ def fitting_name(name: str) -> str:
 
 
 def _version(ws: Workspace, one: SourceVersion, report: ModelsReport) -> ForeignVersion:
-    with tempfile.TemporaryDirectory(prefix="trine-import-") as folder:
-        stored = tuple(
-            Stored(file.path, file.hash, file.size_bytes) for file in store_files(ws, one.files, Path(folder))
-        )
+    stored = tuple(Stored(file.path, file.hash, file.size_bytes) for file in store_files(ws, one.files))
     report.files += len(stored)
     report.file_bytes += sum(file.size for file in stored)
     manifest = describe(ws, tuple(sorted(stored, key=lambda file: file.path)))

@@ -7,24 +7,26 @@ whoever was interrupted goes on behind the last transaction.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Table, delete, func, insert, select, update
 
 from trine.errors import InvalidInput, NotFound
-from trine.ids import canonical_json, digest
+from trine.ids import canonical_json, check_hash, digest
 from trine.ledger import upsert
 from trine.operations import Limit, Page, operation, page_of, page_start
-from trine.tracking import ledger_runs, series
+from trine.tracking import series
 from trine.tracking.artifact_files import check_path
 from trine.tracking.folding import fold
-from trine.tracking.recording import add_run, experiment_of, write_texts
+from trine.tracking.recording import experiment_of, run_row, text_rows
 from trine.tracking.runs import Artifact, CodeVersion, Context, Key, Natural, ParamText, RunId, State, TagText, Title
 from trine.tracking.series import Points, Series
 from trine.tracking.tables import (
     code_version,
+    experiment,
     run,
     run_artifact,
     run_import,
@@ -131,7 +133,9 @@ def points_digest(points: Points) -> str:
 def import_runs(ws: Workspace, *, source: Source, parts: list[Part]) -> list[Taken]:
     """Take in runs of another tool, each exactly once: one that is there already, in the same state, stays as it is; one whose
     state there is another replaces what was imported, unless it was changed here."""
-    found = [_take(ws, source, part) for part in parts]
+    taking = _Taking(ws, source, parts)
+    found = [taking.take(part) for part in parts]
+    taking.write()
     fresh = [one for one in found if one.outcome in ("added", "updated", "continued")]
     ws.tx.touch(f"import:{source}", after=[(one.run, one.points) for one in fresh])
     ws.tx.note(source=source, runs=[one.run for one in fresh][:100], count=len(fresh))
@@ -155,117 +159,189 @@ def import_checksums(ws: Workspace, *, runs: list[RunId]) -> dict[str, str]:
     """The checksums of runs, computed anew from all that is here of them; of a run that is not here, none."""
     if len(runs) > 100:
         raise InvalidInput("At most 100 runs are checked in one call.")
-    mine = select(run.c.id).where(run.c.project == ws.project, run.c.id.in_(runs))
-    return {row.id: _checksum_here(ws, row.id) for row in ws.tx.all(mine)}
+    return checksums(ws, runs)
 
 
-def _checksum_here(ws: Workspace, id: str) -> str:
-    info = ledger_runs.load(ws, [id])[0]
-    files = ws.tx.all(select(run_artifact).where(run_artifact.c.run == id))
-    here = ForeignRun(
-        id=id,
-        experiment=info.experiment,
-        name=info.name,
-        state=info.state,
-        reason=info.reason,
-        parent=info.parent,
-        started_us=info.started_us,
-        ended_us=info.ended_us,
-        params=info.params,
-        tags=info.tags,
-        artifacts=[Artifact(row.path, row.hash, row.size_bytes) for row in files],
-    )
-    chunks: dict[str, list[Points]] = {}
-    query = select(run_points).where(run_points.c.run == id).order_by(run_points.c.key, run_points.c.start)
-    for row in ws.tx.execute(query):
-        chunks.setdefault(row.key, []).append(series.decode(row.data))
-    return checksum(here, {key: points_digest(series.join(parts)) for key, parts in chunks.items()})
+LARGEST_LOOK = 1_000_000
+"""Points that are in memory at once while checksums are computed, about."""
 
 
-def _take(ws: Workspace, source: str, part: Part) -> Taken:
-    tx, one = ws.tx, part.run
-    known = tx.first(select(run_import).where(run_import.c.project == ws.project, run_import.c.run == one.id))
-    if known is None:
-        if tx.first(select(run.c.id).where(run.c.id == one.id)) is not None:
-            return Taken(one.id, "kept", 0)
-        return _begin(ws, source, part, "added")
-    if known.digest == part.digest:
-        if known.taken >= part.points:
-            return Taken(one.id, "unchanged", known.taken)
-        return _go_on(ws, part, known.taken, "continued")
-    if part.start:
-        return Taken(one.id, "behind", 0)
-    here = tx.first(select(run.c.id).where(run.c.project == ws.project, run.c.id == one.id))
-    if here is None or (known.taken == known.points and _checksum_here(ws, one.id) != known.digest):
-        return Taken(one.id, "changed", known.taken)
-    _forget(ws, one.id)
-    return _begin(ws, source, part, "updated")
+def checksums(ws: Workspace, ids: list[str]) -> dict[str, str]:
+    """The checksums of those of the runs that are in the project, from all that is here of them."""
+    tx = ws.tx
+    source = run.join(experiment, run.c.experiment == experiment.c.id)
+    query = select(run, experiment.c.name.label("experiment_name")).select_from(source)
+    rows = tx.all(query.where(run.c.project == ws.project, run.c.id.in_(ids)))
+    here = [row.id for row in rows]
+    texts: dict[str, dict[str, dict[str, str]]] = {}
+    for table in (run_param, run_tag):
+        for row in tx.all(select(table.c.run, table.c.key, table.c.value).where(table.c.run.in_(here))):
+            texts.setdefault(row.run, {}).setdefault(table.name, {})[row.key] = row.value
+    files: dict[str, list[Artifact]] = {}
+    for row in tx.all(select(run_artifact).where(run_artifact.c.run.in_(here))):
+        files.setdefault(row.run, []).append(Artifact(row.path, row.hash, row.size_bytes))
+    metrics = _metrics_here(ws, here)
+    found: dict[str, str] = {}
+    for row in rows:
+        one = ForeignRun(
+            id=row.id,
+            experiment=row.experiment_name,
+            name=row.name,
+            state=row.state,
+            reason=row.reason,
+            parent=row.parent,
+            started_us=row.started_us,
+            ended_us=row.ended_us,
+            params=texts.get(row.id, {}).get("run_param", {}),
+            tags=texts.get(row.id, {}).get("run_tag", {}),
+            artifacts=files.get(row.id, []),
+        )
+        found[row.id] = checksum(one, metrics.get(row.id, {}))
+    return found
 
 
-def _begin(ws: Workspace, source: str, part: Part, outcome: Outcome) -> Taken:
-    tx, one = ws.tx, part.run
-    if part.start:
-        return Taken(one.id, "behind", 0)
-    node = f"run:{one.id}"
-    add_run(
-        ws,
-        id=one.id,
-        experiment=experiment_of(ws, one.experiment),
-        name=one.name,
-        state=one.state,
-        reason=one.reason,
-        parent=one.parent,
-        author=one.author or ws.on_behalf_of or ws.principal.name,
-        code=one.code.node if one.code else None,
-        context=msgspec.json.encode(one.context).decode(),
-        started_us=one.started_us,
-        ended_us=one.ended_us,
-        deleted_us=tx.now_us if one.hidden else None,
-    )
-    write_texts(ws, run_param, one.id, one.params)
-    write_texts(ws, run_tag, one.id, one.tags)
-    _name_files(ws, one)
-    if one.parent:
-        tx.link(f"run:{one.parent}", "produced", node)
-    if one.code:
-        body = {"project": ws.project, "node": one.code.node, "body": canonical_json(one.code).decode()}
-        tx.execute(upsert(code_version, keep=True), body | {"created_us": tx.now_us})
-        tx.link(node, "used", one.code.node)
-    for used in one.inputs:
-        tx.link(node, "used", used)
-    tx.make(node)
-    row = {"run": one.id, "project": ws.project, "source": source, "digest": part.digest, "points": part.points}
-    tx.execute(upsert(run_import), row | {"taken": 0, "time_us": tx.now_us})
-    return _go_on(ws, part, 0, outcome)
+def _metrics_here(ws: Workspace, ids: list[str]) -> dict[str, dict[str, str]]:
+    """The digest of each metric of each run; so many runs at once that their points fit into memory."""
+    counted = select(run_metric.c.run, func.sum(run_metric.c.points).label("size")).where(run_metric.c.run.in_(ids))
+    sizes: dict[str, int] = {row.run: int(row.size) for row in ws.tx.all(counted.group_by(run_metric.c.run))}
+    found: dict[str, dict[str, str]] = {}
+    some: list[str] = []
+    for at, id in enumerate(sizes):
+        some.append(id)
+        if sum(sizes[one] for one in some) < LARGEST_LOOK and at < len(sizes) - 1:
+            continue
+        columns = run_points.c.run, run_points.c.key, run_points.c.data
+        query = select(*columns).where(run_points.c.run.in_(some)).order_by(run_points.c.run, run_points.c.key)
+        for (run_, key), rows in itertools.groupby(
+            ws.tx.execute(query.order_by(run_points.c.start)), key=lambda row: (row.run, row.key)
+        ):
+            whole = series.join([series.decode(row.data) for row in rows])
+            found.setdefault(run_, {})[key] = points_digest(whole)
+        some = []
+    return found
 
 
-def _go_on(ws: Workspace, part: Part, taken: int, outcome: Outcome) -> Taken:
-    """Take the points of a part that follow on those that are there."""
+class _Taking:
+    """One call's runs: what is known of them is looked up at once, and what is new of them written at once."""
+
+    def __init__(self, ws: Workspace, source: str, parts: list[Part]) -> None:
+        self.ws, self.source = ws, source
+        ids = list({part.run.id for part in parts})
+        wanted = select(run_import).where(run_import.c.project == ws.project, run_import.c.run.in_(ids))
+        self.known: dict[str, tuple[str, int, int]] = {
+            row.run: (row.digest, row.points, row.taken) for row in ws.tx.all(wanted)
+        }
+        self.here = {row.id: row.project for row in ws.tx.all(select(run.c.id, run.c.project).where(run.c.id.in_(ids)))}
+        self.experiments: dict[str, int] = {}
+        self.rows: dict[Table, list[dict[str, Any]]] = {}
+
+    def take(self, part: Part) -> Taken:
+        one, known = part.run, self.known.get(part.run.id)
+        if known is None:
+            return Taken(one.id, "kept", 0) if one.id in self.here else self._begin(part, "added")
+        digest_, points, taken = known
+        if digest_ == part.digest:
+            return Taken(one.id, "unchanged", taken) if taken >= part.points else self._go_on(part, taken)
+        if part.start:
+            return Taken(one.id, "behind", 0)
+        mine = self.here.get(one.id) == self.ws.project
+        if not mine or (taken == points and checksums(self.ws, [one.id]).get(one.id) != digest_):
+            return Taken(one.id, "changed", taken)
+        _forget(self.ws, one.id)
+        return self._begin(part, "updated")
+
+    def _begin(self, part: Part, outcome: Outcome) -> Taken:
+        """A run that is new here, or is made anew."""
+        ws, tx, one = self.ws, self.ws.tx, part.run
+        if part.start:
+            return Taken(one.id, "behind", 0)
+        node, columns = f"run:{one.id}", _columns(part)
+        if one.experiment not in self.experiments:
+            self.experiments[one.experiment] = experiment_of(ws, one.experiment)
+        row = run_row(
+            ws,
+            id=one.id,
+            experiment=self.experiments[one.experiment],
+            name=one.name,
+            state=one.state,
+            reason=one.reason,
+            parent=one.parent,
+            author=one.author or ws.on_behalf_of or ws.principal.name,
+            code=one.code.node if one.code else None,
+            context=msgspec.json.encode(one.context).decode(),
+            started_us=one.started_us,
+            ended_us=one.ended_us,
+            deleted_us=tx.now_us if one.hidden else None,
+        )
+        self._add(run, [row])
+        self._add(run_param, text_rows(one.id, one.params))
+        self._add(run_tag, text_rows(one.id, one.tags))
+        self._add(run_artifact, _file_rows(one))
+        summaries = [{"run": one.id, "key": key, **series.summarise(line)} for key, line in columns.items()]
+        self._add(run_metric, summaries)
+        for key, line in columns.items():
+            chunk = {"start": 0, "points": len(line.values), "data": series.encode(line)}
+            self._add(run_points, [{"run": one.id, "key": key, **chunk}])
+        taken = sum(len(line.values) for line in columns.values())
+        about = {"run": one.id, "project": ws.project, "source": self.source, "digest": part.digest}
+        self._add(run_import, [about | {"points": part.points, "taken": taken, "time_us": tx.now_us}])
+        self.known[one.id] = part.digest, part.points, taken
+        if one.parent:
+            tx.link(f"run:{one.parent}", "produced", node)
+        if one.code:
+            body = {"project": ws.project, "node": one.code.node, "body": canonical_json(one.code).decode()}
+            tx.execute(upsert(code_version, keep=True), body | {"created_us": tx.now_us})
+            tx.link(node, "used", one.code.node)
+        for used in one.inputs:
+            tx.link(node, "used", used)
+        tx.make(node)
+        return Taken(one.id, outcome, taken)
+
+    def _go_on(self, part: Part, taken: int) -> Taken:
+        """Points that follow on those that are there."""
+        columns = _columns(part)
+        if part.start != taken:
+            return Taken(part.run.id, "continued" if part.start < taken else "behind", taken)
+        if columns:
+            self.write()
+            fold(self.ws, part.run.id, columns)
+            taken += sum(len(one.values) for one in columns.values())
+            mine = run_import.c.project == self.ws.project, run_import.c.run == part.run.id
+            self.ws.tx.execute(update(run_import).where(*mine).values(taken=taken))
+            self.known[part.run.id] = part.digest, part.points, taken
+        return Taken(part.run.id, "continued", taken)
+
+    def _add(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        self.rows.setdefault(table, []).extend(rows)
+
+    def write(self) -> None:
+        """Write what was gathered."""
+        hashes = {row["hash"] for row in self.rows.get(run_artifact, ())}
+        if missing := hashes - (self.ws.store.has(hashes) if hashes else set()):
+            raise NotFound(f"There is no object {min(missing)} in the store. Store the bytes before you name them.")
+        for table, rows in self.rows.items():
+            if rows:
+                self.ws.tx.execute(upsert(table) if table is run_import else insert(table), rows)
+        self.rows = {}
+
+
+def _columns(part: Part) -> dict[str, Points]:
+    """The points of a part by metric. Raises InvalidInput when there are more than the run says it has."""
     columns = {one.key: series.unpack(one) for one in part.series}
     if len(columns) < len(part.series):
         raise InvalidInput("A metric is there twice: send its points as one series.")
-    count = sum(len(one.values) for one in columns.values())
-    if part.start + count > part.points:
+    if part.start + sum(len(one.values) for one in columns.values()) > part.points:
         raise InvalidInput(f"Run {part.run.id} has {part.points} points, and more are sent.")
-    if part.start != taken:
-        return Taken(part.run.id, outcome if part.start < taken else "behind", taken)
-    if count:
-        fold(ws, part.run.id, columns)
-        ws.tx.execute(update(run_import).where(run_import.c.run == part.run.id).values(taken=taken + count))
-    return Taken(part.run.id, outcome, taken + count)
+    return columns
 
 
-def _name_files(ws: Workspace, one: ForeignRun) -> None:
-    hashes = {file.hash for file in one.artifacts}
-    if missing := hashes - (ws.store.has(hashes) if hashes else set()):
-        raise NotFound(f"There is no object {min(missing)} in the store. Store the bytes before you name them.")
+def _file_rows(one: ForeignRun) -> list[dict[str, Any]]:
     time_us = one.ended_us or one.started_us
     rows = {
-        check_path(file.path): {"hash": file.hash, "size_bytes": file.size_bytes, "created_us": time_us}
+        check_path(file.path): {"hash": check_hash(file.hash), "size_bytes": file.size_bytes, "created_us": time_us}
         for file in one.artifacts
     }
-    if rows:
-        ws.tx.execute(insert(run_artifact), [{"run": one.id, "path": path, **row} for path, row in rows.items()])
+    return [{"run": one.id, "path": path, **row} for path, row in rows.items()]
 
 
 def _forget(ws: Workspace, id: str) -> None:

@@ -23,8 +23,15 @@ def experiment_of(ws: Workspace, name: str) -> int:
 
 
 def add_run(ws: Workspace, **facts: Any) -> dict[str, Any]:
-    """The row of a new run: what is not given is as in a run that has just begun."""
-    values: dict[str, Any] = {
+    """Make a run; gives its row."""
+    values = run_row(ws, **facts)
+    ws.tx.execute(insert(run).values(values))
+    return values
+
+
+def run_row(ws: Workspace, **facts: Any) -> dict[str, Any]:
+    """The row of a run: what is not given is as in one that has just begun."""
+    return {
         "project": ws.project,
         "state": "running",
         "reason": "",
@@ -36,8 +43,6 @@ def add_run(ws: Workspace, **facts: Any) -> dict[str, Any]:
         "lost": 0,
         **facts,
     }
-    ws.tx.execute(insert(run).values(values))
-    return values
 
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -45,9 +50,13 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 def write_texts(ws: Workspace, table: Any, id: str, texts: dict[str, str]) -> None:
     """Set params or tags of a run."""
-    rows = [
+    if rows := text_rows(id, texts):
+        ws.tx.execute(upsert(table), rows)
+
+
+def text_rows(id: str, texts: dict[str, str]) -> list[dict[str, Any]]:
+    """The rows of a run's params or tags."""
+    return [
         {"run": id, "key": key, "value": value, "number": float(value) if _NUMBER.fullmatch(value) else None}
         for key, value in texts.items()
     ]
-    if rows:
-        ws.tx.execute(upsert(table), rows)

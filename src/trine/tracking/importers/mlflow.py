@@ -10,7 +10,7 @@ Run ids are kept; times are milliseconds there. The option `artifacts` names the
 
 from __future__ import annotations
 
-import itertools
+import bisect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,9 +131,15 @@ def metric_columns(rows: Any) -> dict[str, Points]:
     if not rows:
         return {}
     keys, steps, times, values, nans = zip(*rows, strict=True)
-    whole = columns(steps, np.asarray(times, np.int64) * 1_000, values)
+    whole = columns(steps, np.array(times, np.int64) * 1_000, values)
     infinite = np.abs(whole.values) >= INFINITE
     whole.values[infinite] = np.copysign(np.inf, whole.values[infinite])
-    whole.values[np.asarray(nans, bool)] = np.nan
-    bounds = [0, *(at for at in range(1, len(keys)) if keys[at] != keys[at - 1]), len(keys)]
-    return {keys[start]: whole.take(slice(start, stop)) for start, stop in itertools.pairwise(bounds)}
+    whole.values[np.array(nans, bool)] = np.nan
+    found: dict[str, Points] = {}
+    start = 0
+    while start < len(keys):
+        key = keys[start]
+        stop = bisect.bisect_left(keys, True, start, key=lambda one, key=key: one != key)
+        found[key] = whole.take(slice(start, stop))
+        start = stop
+    return found

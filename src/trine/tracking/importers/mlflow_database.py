@@ -105,8 +105,13 @@ class Database:
             return []
 
     def _points(self, connection: sa.Connection, id: str) -> dict[str, Points]:
-        query = "SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = :id"
-        rows = connection.execute(sa.text(f"{query} ORDER BY key, timestamp, step, value"), {"id": id}).fetchall()
+        """The points of a run, fetched by the driver itself: there may be millions."""
+        cursor: Any = connection.connection.cursor()
+        mark = "?" if connection.dialect.name == "sqlite" else "%s"
+        query = f"SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = {mark}"
+        cursor.execute(f"{query} ORDER BY key, timestamp, step, value", (id,))
+        rows = cursor.fetchall()
+        cursor.close()
         return metric_columns(rows)
 
     def _inputs(self, connection: sa.Connection, id: str) -> list[str]:

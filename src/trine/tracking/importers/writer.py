@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 import time
@@ -240,8 +241,7 @@ class _Mover:
                 sound.append(file)
             except InvalidInput as error:
                 found.problems.append(f"run {found.id}: {error.message}")
-        with tempfile.TemporaryDirectory(prefix="trine-import-") as folder:
-            return store_files(self.ws, sound, Path(folder))
+        return store_files(self.ws, sound)
 
 
 def _parts(one: ForeignRun, sum_: str, points: dict[str, Points], at: int) -> Iterator[Part]:
@@ -267,25 +267,33 @@ def _parts(one: ForeignRun, sum_: str, points: dict[str, Points], at: int) -> It
         yield Part(run=one, digest=sum_, points=total, start=start, series=made)
 
 
-def store_files(ws: Workspace, files: list[SourceFile], folder: Path) -> list[Artifact]:
-    """Files of a source in the store of the workspace; those that are there are not sent again. `folder` is for what is fetched."""
-    local: list[Path] = []
-    for number, file in enumerate(files):
-        if file.local is not None:
-            local.append(file.local)
-            continue
-        target = folder / str(number)
-        if file.data is not None:
-            target.write_bytes(file.data)
-        elif file.fetch is not None:
-            file.fetch(target)
-        local.append(target)
-    hashes = [_hash(path) for path in local]
-    missing = set(hashes).difference(ws.store.has(hashes) if hashes else ())
-    ws.store.put_files([path for path, hash_ in zip(local, hashes, strict=True) if hash_ in missing])
-    return [
-        Artifact(file.path, hash_, path.stat().st_size) for file, path, hash_ in zip(files, local, hashes, strict=True)
-    ]
+def store_files(ws: Workspace, files: list[SourceFile]) -> list[Artifact]:
+    """Files of a source in the store of the workspace; those that are there are not sent again."""
+    if not files:
+        return []
+    with contextlib.ExitStack() as stack:
+        local: list[Path] = [file.local for file in files if file.local is not None]
+        if len(local) < len(files):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trine-import-")))
+            local = [_here(file, folder / str(number)) for number, file in enumerate(files)]
+        hashes = [_hash(path) for path in local]
+        missing = set(hashes).difference(ws.store.has(hashes))
+        ws.store.put_files([path for path, hash_ in zip(local, hashes, strict=True) if hash_ in missing])
+        return [
+            Artifact(file.path, hash_, path.stat().st_size)
+            for file, path, hash_ in zip(files, local, hashes, strict=True)
+        ]
+
+
+def _here(file: SourceFile, target: Path) -> Path:
+    """A file of a source as one on this disk."""
+    if file.local is not None:
+        return file.local
+    if file.data is not None:
+        target.write_bytes(file.data)
+    elif file.fetch is not None:
+        file.fetch(target)
+    return target
 
 
 def _hash(path: Path) -> str:
