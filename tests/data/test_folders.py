@@ -12,10 +12,12 @@ import pytest
 
 from trine import data
 from trine.data import operations as door
+from trine.data.glance import Glance
 from trine.data.scan import scan
 from trine.data.trees import read_tree
 from trine.errors import Conflict, InvalidInput, NotFound
-from trine.workspace import Workspace, connect, recording_uses, using
+from trine.storage import ObjectStore
+from trine.workspace import Workspace, connect, locate, recording_uses, using
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def paths(folder: Path) -> list[str]:
-    return sorted(path for path, _ in scan(folder).files)
+    return sorted(scan(folder).paths)
 
 
 @pytest.fixture
@@ -239,6 +241,86 @@ def test_a_folder_that_missed_a_commit_is_not_added_over_it(ws: Workspace, sourc
     assert data.add(other, name="x", branch="mine").parents == [first.id]
     door.delete_dataset(ws, name="x")
     assert data.add(source, name="x").parents == []
+
+
+@pytest.mark.usefixtures("patient")
+def test_an_add_that_was_killed_before_it_could_note_its_commit_is_known(
+    local_ws: Workspace, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = data.add(source, name="x")
+    other = tmp_path / "other"
+    data.checkout("x", other)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    def add_and_die() -> None:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("trine.data.statcache.StatCache.save", killed)
+            data.add(source, name="x")
+
+    (source / "more").write_text("more")
+    add_and_die()
+    second = data.resolve("x")
+    assert second.parents == [first.id]
+    (source / "even more").write_text("even more")
+    assert data.status(source).commit == second.id
+    assert data.status(source).changes.added == ["even more"]
+    assert data.add(source, name="x").parents == [second.id]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # before its commit
+        patch.setattr("trine.data.operations.commit_dataset", killed)
+        (source / "a.txt").write_text("mine")
+        data.add(source, name="x")
+    third = data.resolve("x")
+    data.checkout("x", other, force=True)
+    (other / "theirs").write_text("theirs")
+    data.add(other, name="x")
+    with pytest.raises(Conflict, match=f"from {third.id[:12]}"):
+        data.add(source, name="x")
+    data.add(source, name="x", force=True)
+
+    (source / "mine").write_text("mine")
+    add_and_die()
+    mine = data.resolve("x")
+    data.checkout("x", other, force=True)
+    (other / "mine").write_text("theirs")
+    data.add(other, name="x")  # on top of mine
+    with pytest.raises(Conflict, match=f"from {mine.id[:12]}"):
+        data.add(source, name="x")
+
+
+def test_adding_again_stores_what_the_store_has_lost(local_ws: Workspace, source: Path) -> None:
+    made = data.add(source, name="x")
+    assert data.add(source, name="x").id == made.id
+    entry = next(one for one in read_tree(local_ws.store, made.tree) if one.path == "sub/b.bin")
+    assert local_ws.root
+    (local_ws.root / "store" / "objects" / entry.hash[:2] / entry.hash).unlink()
+    assert data.add(source, name="x").id == made.id
+    assert data.verify("x") == []
+
+
+def test_a_glance_sees_what_the_door_says(folder: Path, tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    with connect(folder) as ws, using(ws):
+        for number in range(3):
+            (files / "n").write_text(str(number))
+            data.add(files, name="x", tag=f"v{number}", message="ü")
+        made = data.resolve("x")
+        data.dataset("x").branch("try", "v1")
+        refs = ["main", "try", "v0", "main~1", "v2~2", made.id, made.id[:6], f"{made.id[:12]}~1"]
+        told = [data.resolve(f"x@{ref}") for ref in refs]
+        failing = ["main~3", "v9", "000000", "x~", "~1"]
+    with Glance(locate(str(folder))) as glance:
+        assert [glance.commit(f"x@{ref}") for ref in refs] == told
+        assert glance.head("x", "try") == told[1]
+        assert isinstance(glance.store, ObjectStore) and glance.store.location == ws.store.location  # type: ignore[attr-defined]
+        assert glance._ws is None
+        assert glance.head("x", "v0") is glance.head("y", "main") is None  # the door was asked
+        for ref in failing:
+            with pytest.raises((NotFound, InvalidInput)):
+                glance.commit(f"x@{ref}")
 
 
 def test_one_file_can_be_a_dataset(ws: Workspace, source: Path) -> None:

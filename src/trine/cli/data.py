@@ -35,9 +35,10 @@ def data() -> None:
 @option("--force", is_flag=True, help="Add a folder although the branch has moved since it was checked out.")
 @command(
     example="trine data add images/ --name images -m 'first 2,000'\n"
-    "trine data add feb.csv --name sales --kind table --append --checks sales.yaml"
+    "trine data add feb.csv --name sales --kind table --append --checks sales.yaml",
+    opened=False,
 )
-def add(ws: Workspace, path: Path, **options: Any) -> None:
+def add(ws: Located, path: Path, **options: Any) -> None:
     """Commit PATH, a folder or file, as the next version of a dataset."""
     from trine import data as room
 
@@ -62,8 +63,8 @@ def status(ws: Located, path: Path) -> None:
 @argument("ref")
 @argument("folder", type=FILE)
 @option("--force", is_flag=True, help="Overwrite files that were changed here.")
-@command(example="trine data checkout images@v1 out/")
-def checkout(ws: Workspace, ref: str, folder: Path, force: bool) -> None:
+@command(example="trine data checkout images@v1 out/", opened=False)
+def checkout(ws: Located, ref: str, folder: Path, force: bool) -> None:
     """Write the files of REF (name, name@branch, name@tag, name@commit) into FOLDER."""
     from trine import data as room
 
@@ -161,8 +162,8 @@ def _show_files(ws: Workspace, commit: Commit) -> None:
 @data.command("diff")
 @argument("before")
 @argument("after")
-@command(example="trine data diff sales@v1 sales")
-def diff(ws: Workspace, before: str, after: str) -> None:
+@command(example="trine data diff sales@v1 sales", opened=False)
+def diff(ws: Located, before: str, after: str) -> None:
     """What changed from one version to another."""
     from trine import data as room
 

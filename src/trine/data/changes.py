@@ -11,12 +11,14 @@ from blake3 import blake3
 
 from trine.data.bulk import without_collector
 from trine.data.scan import Scan, scan
-from trine.data.statcache import StatCache
-from trine.data.trees import EXECUTABLE, read_difference
+from trine.data.statcache import HASH, Files, StatCache
+from trine.data.trees import read_difference
 from trine.errors import Conflict, InvalidInput, NotFound
 
 if TYPE_CHECKING:
+    from trine.data.commits import Commit
     from trine.data.profiles import ColumnProfile
+    from trine.storage import Store
     from trine.workspace import Located, Workspace
 
 _CHUNK = 1 << 20
@@ -71,29 +73,44 @@ def status(path: Path | str = ".", *, ws: Workspace | Located | None = None) -> 
     from trine.workspace import current_workspace
 
     path = Path(path)
-    cache = StatCache(ws or current_workspace(), path)
+    ws = ws or current_workspace()
+    cache = StatCache(ws, path)
+    settle(cache, ws)
     known = cache.checkout
     if known is None:
         never = f"{path} was never added or checked out here. Begin with: trine data add {path} --name NAME"
         raise NotFound(never if path.exists() else f"There is nothing at {path}.")
-    states = states_of(scan(path), cache)
+    read_hashes(scan(path, cache.expected), cache)
+    changes = compare_folders(cache.committed(), cache.here())
     cache.save()
-    return Status(str(path), known.dataset, known.commit, compare(cache.committed, states))
+    return Status(str(path), known.dataset, known.commit, changes)
 
 
-def states_of(found: Scan, cache: StatCache) -> dict[str, str]:
-    """The state of every file by path; reads those whose stat the cache does not know, and remembers them there."""
-    states: dict[str, str] = {}
-    for path, seen in found.files:
-        hash_ = cache.hash_of(path, seen)
-        if hash_ is None:
-            hash_ = _hash(found.root / path)
-            cache.remember(path, seen, hash_)
-        states[path] = hash_ + EXECUTABLE if seen.st_mode & 0o100 else hash_
-    return states
+def settle(cache: StatCache, ws: Workspace | Located) -> None:
+    """When an add of this folder was killed before it could note that it had committed: find out, and note it."""
+    if intent := cache.intended():
+        from trine.data.glance import Glance
+
+        with Glance(ws) as glance:
+            here = glance.head(intent.dataset, intent.branch)
+            while here and here.parents[:1] != ([intent.parent] if intent.parent else []):
+                here = glance.commit(f"{intent.dataset}@{here.parents[0]}") if here.parents else None
+        if here and here.tree == intent.tree:
+            cache.settle(here.id)
 
 
-def _hash(path: Path) -> str:
+def read_hashes(found: Scan, cache: StatCache) -> None:
+    """Have the hash of every file remembered in the cache; reads those whose stat it does not know."""
+    for listing in found.folders:
+        hashes, missing = cache.known(listing)
+        if missing:
+            hashes = bytearray(hashes)
+        for at in missing:
+            hashes[at * HASH : at * HASH + HASH] = _hash(found.root / f"{listing.prefix}{listing.names[at]}")  # type: ignore[index]
+        cache.remember(listing, hashes)
+
+
+def _hash(path: Path) -> bytes:
     hasher = blake3(max_threads=blake3.AUTO)
     try:  # read, not mapped: a mapped file that somebody cuts short would kill the process
         with open(path, "rb", buffering=0) as file:
@@ -103,7 +120,21 @@ def _hash(path: Path) -> str:
         raise Conflict(f"{path} went away while its folder was read. Try again.", path=str(path)) from None
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.", path=str(path)) from error
-    return hasher.hexdigest()
+    return hasher.digest()
+
+
+def compare_folders(before: Mapping[str, Files], after: Mapping[str, Files]) -> Changes:
+    """The difference between two states of a folder's files; looks closely only into folders that differ."""
+    added, removed, changed = list[str](), list[str](), list[str]()
+    for prefix in before.keys() | after.keys():
+        old, new = before.get(prefix), after.get(prefix)
+        if old and new and old.same_content(new):
+            continue
+        then, now = old.content() if old else {}, new.content() if new else {}
+        added += [prefix + name for name in now if name not in then]
+        removed += [prefix + name for name in then if name not in now]
+        changed += [prefix + name for name, content in now.items() if then.get(name, content) != content]
+    return Changes(sorted(added), sorted(removed), sorted(changed))
 
 
 def compare(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
@@ -117,23 +148,26 @@ def compare(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
     )
 
 
-def diff(before: str, after: str, *, ws: Workspace | None = None) -> Diff:
+def diff(before: str, after: str, *, ws: Workspace | Located | None = None) -> Diff:
     """What changed from one commit to another; O(changed pages of their trees)."""
-    from trine.data.reading import profile_of
-    from trine.data.references import resolve
+    from trine.data.glance import Glance
     from trine.workspace import current_workspace
 
-    ws = ws or current_workspace()
-    one, two = resolve(before, ws=ws), resolve(after, ws=ws)
-    gone, come = read_difference(ws.store, one.tree, two.tree)
+    with Glance(ws or current_workspace()) as glance:
+        one, two = glance.commit(before), glance.commit(after)
+        gone, come = read_difference(glance.store, one.tree, two.tree)
+        columns = _compare_profiles(glance.store, one, two) if one.profile and two.profile else []
     files = compare({entry.path: entry.state for entry in gone}, {entry.path: entry.state for entry in come})
-    columns: list[ColumnChange] = []
-    if one.profile and two.profile:
-        old = {column.name: column for column in profile_of(ws, one).columns}
-        new = {column.name: column for column in profile_of(ws, two).columns}
-        columns = [
-            ColumnChange(name, old.get(name), new.get(name))
-            for name in dict.fromkeys([*old, *new])
-            if old.get(name) != new.get(name)
-        ]
     return Diff(one.ref, two.ref, files, one.rows, two.rows, columns)
+
+
+def _compare_profiles(store: Store, one: Commit, two: Commit) -> list[ColumnChange]:
+    from trine.data.profiles import read_profile
+
+    old = {column.name: column for column in read_profile(store, one.profile).columns}
+    new = {column.name: column for column in read_profile(store, two.profile).columns}
+    return [
+        ColumnChange(name, old.get(name), new.get(name))
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]

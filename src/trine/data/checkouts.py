@@ -6,21 +6,24 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping
+from array import array
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from trine.data.bulk import without_collector
-from trine.data.changes import states_of
+from trine.data.changes import read_hashes, settle
 from trine.data.commits import Commit
-from trine.data.references import resolve
-from trine.data.scan import DRAFTS, Scan, scan
-from trine.data.statcache import Checkout, StatCache
+from trine.data.glance import Glance
+from trine.data.scan import DRAFTS, MANY, Scan, marks_of, scan
+from trine.data.statcache import GRAIN_NS, MARKS, Checkout, Files, StatCache
 from trine.data.trees import Entry, check_path, read_tree
-from trine.errors import Conflict, Failure, InvalidInput, NoSpace
+from trine.errors import Conflict, Failure, InvalidInput, NoSpace, TrineError
+from trine.forks import share, split, workers
 from trine.ids import new_id
-from trine.storage import Store
-from trine.workspace import Workspace, current_workspace, record_use
+from trine.storage import ObjectStore, Store
+from trine.workspace import Located, Workspace, current_workspace, record_use
 
 LARGE = 4 << 20
 """Files from this size on are written by the store, piece by piece."""
@@ -30,46 +33,95 @@ AHEAD = 16
 
 
 @without_collector()
-def checkout(ref: str, folder: Path | str, *, force: bool = False, ws: Workspace | None = None) -> Commit:
+def checkout(ref: str, folder: Path | str, *, force: bool = False, ws: Workspace | Located | None = None) -> Commit:
     """Write a commit's files into a folder. Files of the last checkout that the commit does not have are removed; files
     that never were in a checkout stay.
 
     Raises Conflict naming files that were changed here and would be lost (nothing is written then), unless `force`.
     Interrupted, it can be called again.
     """
-    ws = ws or current_workspace()
+    where = ws or current_workspace()
     folder = Path(folder)
-    commit = resolve(ref, ws=ws)
-    wanted = {check_path(entry.path): entry for entry in read_tree(ws.store, commit.tree)}
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder.")
-    cache = StatCache(ws, folder)
-    found = scan(folder) if folder.exists() else Scan(folder.resolve(), [])
-    here = states_of(found, cache)
-    gone = _gone(here, wanted, cache.committed)
-    late = {path: entry for path, entry in wanted.items() if here.get(path) != entry.state}
-    mine = [path for path in (*gone, *late) if path in here and here[path] != cache.committed.get(path)]
-    if mine and not force:
+    with Glance(where) as glance:
+        commit = glance.commit(ref)
+        store = glance.store
+        entries = read_tree(store, commit.tree)
+        if folder.exists() and not folder.is_dir():
+            raise InvalidInput(f"{folder} is not a folder.")
+        cache = StatCache(where, folder)
+        settle(cache, where)
+        found = scan(folder, cache.expected) if folder.exists() else Scan(folder.resolve(), [])
+        read_hashes(found, cache)
+        wanted = {check_path(entry.path): entry.content for entry in entries}
+        here, before = _contents_of(cache.here()), _contents_of(cache.committed())
+        gone = _gone(here, wanted, before)
+        late = [entry for entry in entries if here.get(entry.path) != wanted[entry.path]]
+        if not force:
+            _check_mine(folder, [*gone, *(one.path for one in late)], here, before)
+        for path in gone:
+            _Writer(store, str(found.root)).remove(path)
+        written = _write(store, str(found.root), late)
+        columns = _Columns()
+        columns.take(cache.here(), {*gone, *(entry.path for entry in late)})
+        columns.write(late, written)
+        cache.replace(columns.folders)
+        wanted_files = _Columns()
+        wanted_files.write(entries)
+        cache.save(Checkout(commit.dataset, commit.id), wanted_files.folders)
+    record_use(commit.node)
+    return commit
+
+
+def _check_mine(folder: Path, paths: list[str], here: Mapping[str, bytes], before: Mapping[str, bytes]) -> None:
+    mine = [path for path in paths if path in here and here[path] != before.get(path)]
+    if mine:
         raise Conflict(
             f"{len(mine)} files in {folder} were changed here and would be lost, {mine[0]} first. "
             "Add them to a dataset, or check out with --force.",
             paths=mine[:100],
         )
-    writer = _Writer(ws.store, str(found.root))
-    for path in gone:
-        writer.remove(path)
-    for entry, content in _contents(ws.store, list(late.values())):
-        writer.write(entry, content)
-    now_ns = time.time_ns()
-    for path, seen in writer.unchanged():
-        cache.remember(path, seen, wanted[path].hash, now_ns)
-    cache.save(Checkout(commit.dataset, commit.id), {path: entry.state for path, entry in wanted.items()})
-    record_use(commit.node)
-    return commit
 
 
-def _gone(here: Mapping[str, str], wanted: Mapping[str, Entry], before: Mapping[str, str]) -> list[str]:
+def _contents_of(folders: Mapping[str, Files]) -> dict[str, bytes]:
+    return {prefix + name: content for prefix, one in folders.items() for name, content in one.content().items()}
+
+
+class _Columns:
+    """Files by folder, put together file by file."""
+
+    def __init__(self) -> None:
+        self.folders: dict[str, Files] = {}
+
+    def take(self, folders: Mapping[str, Files], but: set[str]) -> None:
+        """Files as they are known."""
+        for prefix, files in folders.items():
+            if but.isdisjoint([prefix + name for name in files.names]):
+                self.folders[prefix] = files
+                continue
+            kept = [at for at, name in enumerate(files.names) if prefix + name not in but]
+            if kept:
+                self.folders[prefix] = files.some(kept)
+
+    def write(self, entries: Sequence[Entry], marks: bytes = b"") -> None:
+        """Files as they were written, with their marks."""
+        names: dict[str, list[int]] = {}
+        for at, entry in enumerate(entries):
+            names.setdefault(entry.path[: entry.path.rfind("/") + 1], []).append(at)
+        for prefix, places in names.items():
+            mine = [entries[at] for at in places]
+            files = Files(
+                [entry.path[len(prefix) :] for entry in mine],
+                b"".join([marks[at * MARKS : at * MARKS + MARKS] for at in places]),
+                bytes([entry.executable for entry in mine]),
+                bytes.fromhex("".join([entry.hash for entry in mine])),
+            )
+            self.folders[prefix] = self.folders[prefix].joined(files) if prefix in self.folders else files
+
+
+def _gone(here: Mapping[str, bytes], wanted: Mapping[str, bytes], before: Mapping[str, bytes]) -> list[str]:
     """Files that have to go: of the last checkout, or a file where the commit has a folder, or the other way round."""
+    if not here:
+        return []
     folders = {parent for path in wanted for parent in _parents(path)}
     return [
         path
@@ -86,17 +138,34 @@ def _parents(path: str) -> Iterator[str]:
         at = path.find("/", at + 1)
 
 
-def _contents(store: Store, entries: list[Entry]) -> Iterator[tuple[Entry, bytes | None]]:
+def _write(store: Store, root: str, entries: list[Entry]) -> bytes:
+    """Write files, and give their marks, one after the other. Many are shared out to several processes."""
+    is_near = isinstance(store, ObjectStore) and not store.place.is_far
+    parts = workers() if is_near and len(entries) >= MANY else 1
+    if parts == 1:
+        return _write_part(store, root, entries)
+    store.has([entry.hash for entry in entries])  # learnt once, for all processes
+    return b"".join(share(partial(_write_part, store, root), split(entries, parts)))
+
+
+def _write_part(store: Store, root: str, entries: Sequence[Entry]) -> bytes:
+    writer = _Writer(store, root)
+    with contextlib.closing(_contents(store, entries)) as contents:
+        for entry, content in zip(entries, contents, strict=True):
+            writer.write(entry, content)
+    return writer.marks()
+
+
+def _contents(store: Store, entries: Sequence[Entry]) -> Generator[bytes | None]:
     """The files' bytes, checked; None for large ones. From a store that is far, several at a time are on their way."""
-    is_far = getattr(getattr(store, "place", None), "is_far", True)
-    if not is_far:
-        yield from ((entry, store.get(entry.hash) if entry.size < LARGE else None) for entry in entries)
+    if isinstance(store, ObjectStore) and not store.place.is_far:
+        small = store.get_each(entry.hash for entry in entries if entry.size < LARGE)
+        yield from (next(small) if entry.size < LARGE else None for entry in entries)
         return
     with ThreadPoolExecutor(AHEAD) as pool:
         for start in range(0, len(entries), 4 * AHEAD):
-            batch = entries[start : start + 4 * AHEAD]
-            yield from zip(
-                batch, pool.map(lambda one: store.get(one.hash) if one.size < LARGE else None, batch), strict=True
+            yield from pool.map(
+                lambda one: store.get(one.hash) if one.size < LARGE else None, entries[start : start + 4 * AHEAD]
             )
 
 
@@ -107,13 +176,14 @@ class _Writer:
         self._store = store
         self._root = root
         self._folders: dict[str, str] = {}
-        self._written: list[tuple[str, str, os.stat_result]] = []
+        self._written: list[tuple[str, os.stat_result]] = []
+        self._name = f"{DRAFTS[0]}{new_id()}-"
 
     def write(self, entry: Entry, content: bytes | None) -> None:
-        with _told(os.path.join(self._root, entry.path)):
-            parent, _, name = entry.path.rpartition("/")
+        parent, _, name = entry.path.rpartition("/")
+        try:
             folder = self._folder(parent)
-            target, draft = f"{folder}/{name}", f"{folder}/{DRAFTS[0]}{new_id()}"
+            target, draft = f"{folder}/{name}", f"{folder}/{self._name}{len(self._written)}"
             try:
                 seen = self._draft(entry, content, draft)
                 try:
@@ -125,7 +195,9 @@ class _Writer:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(draft)
                 raise
-            self._written.append((entry.path, target, seen))
+        except OSError as error:
+            raise _trouble(os.path.join(self._root, entry.path), error) from error
+        self._written.append((target, seen))
 
     def _draft(self, entry: Entry, data: bytes | None, draft: str) -> os.stat_result:
         mode = 0o777 if entry.executable else 0o666
@@ -145,7 +217,7 @@ class _Writer:
 
     def remove(self, path: str) -> None:
         """Remove a file, and the folders that are empty then."""
-        with _told(os.path.join(self._root, path)):
+        try:
             parent, _, name = path.rpartition("/")
             folder = self._folder(parent)
             with contextlib.suppress(FileNotFoundError):
@@ -155,6 +227,8 @@ class _Writer:
                     os.rmdir(folder)
                     self._folders.clear()
                     folder = os.path.dirname(folder)
+        except OSError as error:
+            raise _trouble(os.path.join(self._root, path), error) from error
 
     def _folder(self, path: str) -> str:
         """The folder at a relative path, made when missing. A link there is refused: what is written must land here."""
@@ -172,25 +246,31 @@ class _Writer:
             self._folders[path] = folder
         return self._folders[path]
 
-    def unchanged(self) -> Iterator[tuple[str, os.stat_result]]:
-        """What was written and nobody has touched since, as it is now."""
-        for path, target, then in self._written:
-            with contextlib.suppress(OSError):
+    def marks(self) -> bytes:
+        """The marks of what was written, as far as nobody has touched it since; of the rest, those that no file has."""
+        marks = array("q")
+        limit = time.time_ns() - GRAIN_NS
+        for target, then in self._written:
+            try:
                 now = os.stat(target)
-                if (now.st_ino, now.st_size, now.st_mtime_ns) == (then.st_ino, then.st_size, then.st_mtime_ns):
-                    yield path, now
+            except OSError:
+                now = None
+            if (
+                now
+                and (now.st_ino, now.st_size, now.st_mtime_ns) == (then.st_ino, then.st_size, then.st_mtime_ns)
+                and now.st_mtime_ns < limit
+                and now.st_ctime_ns < limit
+            ):
+                marks.extend(marks_of(now))
+            else:
+                marks.extend((then.st_size, 0, 0, -1))
+        return marks.tobytes()
 
 
-@contextlib.contextmanager
-def _told(path: str) -> Generator[None]:
+def _trouble(path: str, error: OSError) -> TrineError:
     """Trouble with the folder that is written to, as an error that names the file."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise NoSpace(f"There is no space left for {path}. Free some, and check out again: it goes on.") from error
-        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY):
-            raise Conflict(
-                f"{path} cannot be written: something that is no data is in its place. Remove it."
-            ) from error
-        raise Failure(f"{path} cannot be written: {error.strerror}.") from error
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return NoSpace(f"There is no space left for {path}. Free some, and check out again: it goes on.")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY):
+        return Conflict(f"{path} cannot be written: something that is no data is in its place. Remove it.")
+    return Failure(f"{path} cannot be written: {error.strerror}.")

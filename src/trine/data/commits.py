@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -61,3 +61,25 @@ def split_ref(ref: str) -> tuple[str, str]:
     if (at and not version) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name):
         raise InvalidInput(f'"{ref}" is no reference to a dataset: write name or name@branch, name@tag, name@commit.')
     return name, version or "main"
+
+
+def commit_of(row: Any) -> Commit:
+    """A commit from its row in the ledger."""
+    return Commit(
+        row.dataset,
+        row.id,
+        row.kind,
+        msgspec.json.decode(row.parents),
+        row.branch,
+        row.tree,
+        row.rows,
+        row.files,
+        row.size_bytes,
+        msgspec.json.decode(row.schema),
+        row.profile,
+        msgspec.json.decode(row.checks, type=list[CheckResult]),
+        row.message,
+        row.author,
+        row.state,
+        row.created_us,
+    )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from sqlalchemy import and_, delete, insert, or_, select, update
 
-from trine.data.commits import Commit, DatasetInfo, Kind
+from trine.data.commits import Commit, DatasetInfo, Kind, commit_of
 from trine.data.expectations import CheckResult
 from trine.data.tables import data_commit, data_ref, dataset
 from trine.errors import Conflict, InvalidInput, NotFound, nearest
@@ -119,7 +119,7 @@ def get_commit(ws: Workspace, *, name: str, ref: str = "main") -> Commit:
         if not parents:
             raise NotFound(f'"{name}@{ref}" goes back further than the dataset does.')
         row = _by_ref(ws, name, parents[0])
-    return _commit(row)
+    return commit_of(row)
 
 
 def _by_ref(ws: Workspace, name: str, ref: str) -> Any:
@@ -149,7 +149,7 @@ def list_commits(ws: Workspace, *, name: str, ref: str = "", limit: Limit = 100,
     query = _commits_of(ws, name).order_by(made.desc(), id_.desc()).limit(limit + 1)
     if start := page_start(page, fields=tuple[int, str]):
         query = query.where(or_(made < start[0], and_(made == start[0], id_ < start[1])))
-    return page_of([_commit(row) for row in ws.tx.all(query)], limit, lambda one: (one.created_us, one.id))
+    return page_of([commit_of(row) for row in ws.tx.all(query)], limit, lambda one: (one.created_us, one.id))
 
 
 def _history(ws: Workspace, name: str, start: str, limit: int) -> Page[Commit]:
@@ -160,7 +160,7 @@ def _history(ws: Workspace, name: str, start: str, limit: int) -> Page[Commit]:
         row = ws.tx.first(_commits_of(ws, name).where(data_commit.c.id == wanted[0]))
         if row is None:
             raise NotFound(f'Dataset "{name}" has no commit {wanted[0][:12]}.')
-        found.append(_commit(row))
+        found.append(commit_of(row))
         wanted = found[-1].parents
     return page_of(found, limit, lambda one: one.parents[0])
 
@@ -282,25 +282,4 @@ def _info(ws: Workspace, row: Any) -> DatasetInfo:
         row.created_us,
         {one.name: one.commit for one in refs if one.kind == "branch"},
         {one.name: one.commit for one in refs if one.kind == "tag"},
-    )
-
-
-def _commit(row: Any) -> Commit:
-    return Commit(
-        row.dataset,
-        row.id,
-        row.kind,
-        msgspec.json.decode(row.parents),
-        row.branch,
-        row.tree,
-        row.rows,
-        row.files,
-        row.size_bytes,
-        msgspec.json.decode(row.schema),
-        row.profile,
-        msgspec.json.decode(row.checks, type=list[CheckResult]),
-        row.message,
-        row.author,
-        row.state,
-        row.created_us,
     )

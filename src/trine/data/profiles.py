@@ -66,12 +66,17 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
         return next((one for one in self.columns if one.name == name), None)
 
 
+def read_profile(store: Store, name: str) -> Profile:
+    """A stored profile. Raises Damaged or NotFound naming the object."""
+    try:
+        return msgspec.json.decode(store.get(name), type=Profile)
+    except msgspec.DecodeError as error:
+        raise Damaged(f"Object {name} is no profile: {error}.", hash=name) from error
+
+
 def named_in(store: Store, profile: str, opened: set[str]) -> Iterator[str]:
     """The sketches that a stored profile was summed up from (see `trine.upkeep`)."""
-    try:
-        yield from msgspec.json.decode(store.get(profile), type=Profile).sketches
-    except msgspec.DecodeError as error:
-        raise Damaged(f"Object {profile} is no profile: {error}.", hash=profile) from error
+    yield from read_profile(store, profile).sketches
 
 
 def shown(value: Scalar, dtype: str) -> str:

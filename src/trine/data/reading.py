@@ -6,16 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from blake3 import blake3
 
 from trine.data.commits import Commit
-from trine.data.profiles import Profile
+from trine.data.profiles import Profile, read_profile
 from trine.data.references import resolve
 from trine.data.trees import read_tree
-from trine.errors import Damaged, InvalidInput, NotFound, nearest
+from trine.errors import InvalidInput, NotFound, nearest
 from trine.ids import new_id
-from trine.storage import Store
 from trine.workspace import Workspace, current_workspace, record_use
 
 if TYPE_CHECKING:
@@ -105,13 +103,6 @@ def profile_of(ws: Workspace, commit: Commit) -> Profile:
     if not commit.profile:
         raise NotFound(f"{commit.ref} holds files and has no profile.")
     return read_profile(ws.store, commit.profile)
-
-
-def read_profile(store: Store, name: str) -> Profile:
-    try:
-        return msgspec.json.decode(store.get(name), type=Profile)
-    except msgspec.DecodeError as error:
-        raise Damaged(f"Object {name} is no profile: {error}.", hash=name) from error
 
 
 def read(ref: str, path: str, *, ws: Workspace | None = None) -> bytes:

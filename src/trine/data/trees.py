@@ -31,6 +31,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     executable: bool = False
 
     @property
+    def content(self) -> bytes:
+        """Hash and mode: what makes the file another one when it changes (as `Files.content` in `statcache`)."""
+        return bytes.fromhex(self.hash) + (b"\1" if self.executable else b"\0")
+
+    @property
     def state(self) -> str:
         """What makes the file another one when it changes."""
         return self.hash + EXECUTABLE if self.executable else self.hash

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from trine.data.reading import read_profile
+from trine.data.profiles import read_profile
 from trine.data.references import resolve
 from trine.data.trees import read_page, read_root
 from trine.errors import Damaged, NotFound

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text, UniqueConstraint
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import Insert
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql import Insert
 
 metadata = MetaData(
     naming_convention={
@@ -104,6 +106,8 @@ def upsert(table: Table, columns: Iterable[str] = (), *, keep: bool = False) -> 
 
     Execute it with one dict or a list of dicts. PostgreSQL's construct renders the same text on SQLite.
     """
+    from sqlalchemy.dialects import postgresql  # costs as much to import as a small command takes
+
     statement = postgresql.insert(table)
     keys = [column.name for column in table.primary_key]
     changed = list(columns) or [one.name for one in table.c if one.name not in keys and one.computed is None]

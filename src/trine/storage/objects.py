@@ -108,7 +108,7 @@ class ObjectStore:
     def put(self, data: bytes) -> str:
         """Store one object; gives its hash. On disk when it returns."""
         name = _hash(data)
-        if not self.knows(name, len(data)):
+        if not self.knows(name, len(data)) and (self.place.is_far or not self.place.holds(own_key(name))):
             self.place.write(own_key(name), data)
         return name
 
@@ -127,12 +127,16 @@ class ObjectStore:
         with Packing(self) as packing:
             for path in paths:
                 try:
-                    with open(path, "rb", buffering=0) as file:
-                        if os.fstat(file.fileno()).st_size < SMALL:  # a buffer of its size: a larger one costs more
-                            data = file.read()
+                    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    try:
+                        if (size := os.fstat(descriptor).st_size) < SMALL:
+                            data = _read_whole(descriptor, size)
                             found.append((packing.add(data), len(data)))
                         else:
-                            found.append(self._put_large(file))
+                            with open(descriptor, "rb", buffering=0, closefd=False) as file:
+                                found.append(self._put_large(file))
+                    finally:
+                        os.close(descriptor)
                 except FileNotFoundError:
                     raise NotFound(f"{path} is not there.", path=str(path)) from None
                 except (PermissionError, IsADirectoryError) as error:
@@ -169,6 +173,24 @@ class ObjectStore:
             self.forget()  # another process repacked it or took it out
         self._bring_back(name)
         return self.get(name)
+
+    def get_each(self, names: Iterable[str]) -> Iterator[bytes]:
+        """The bytes of objects one after the other, checked as by `get`; a pack stays open from one to the next."""
+        with contextlib.ExitStack() as last:
+            pack, read = "", None
+            for name in names:
+                found = None if self.place.is_far else self._find(name)
+                if found is None:
+                    yield self.get(name)
+                    continue
+                if found[0] != pack or read is None:
+                    last.close()
+                    pack, read = found[0], last.enter_context(self.place.opened(found[0]))
+                entry = found[1]
+                data = read(entry.offset, entry.stored) if read else b""
+                if entry.flags or blake3(data).digest() != entry.hash:
+                    data = self.get(name)  # which also says what is wrong, and puts it in quarantine
+                yield data
 
     def _from_pack(self, name: str, pack: str, entry: Entry) -> bytes | None:
         """The entry's bytes, checked; None when the pack is gone."""
@@ -253,12 +275,14 @@ class ObjectStore:
         held = self._each(lambda name: self.place.holds(own_key(name)), rest)
         return here | {name for name, there in zip(rest, held, strict=True) if there}
 
+    def mark(self) -> str:
+        """What stays the same as long as nothing was added or taken out; nothing in a far place."""
+        return self.place.mark(("packs", "objects"))
+
     def knows(self, name: str, size: int) -> bool:
-        """Whether an object is here, without looking for packs that other processes added: cheap, and a wrong no only
-        stores it twice. So small objects are not looked up one by one in a far place."""
-        if self._packed(name):
-            return True
-        return not (self.place.is_far and size < SMALL) and self.place.holds(own_key(name))
+        """Whether an object is here, without looking for packs that other processes added, nor for small objects that were
+        stored alone: cheap, and a wrong no only stores it twice."""
+        return self._packed(name) or (size >= SMALL and self.place.holds(own_key(name)))
 
     def _packed(self, name: str) -> bool:
         """Whether an object is in a pack that is still there: another process may have taken it out."""
@@ -500,6 +524,17 @@ class Packing:
         with self._open:
             if kind is None:
                 self._flush()
+
+
+def _read_whole(descriptor: int, size: int) -> bytes:
+    """All of a small file, which may have grown meanwhile."""
+    data = os.read(descriptor, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while part := os.read(descriptor, CHUNK):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def own_key(name: str) -> str:

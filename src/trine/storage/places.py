@@ -7,11 +7,12 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from trine.errors import Failure, InvalidInput, NoSpace, Unavailable
+from trine.ids import digest
 
 RETRIES = 5
 
@@ -31,6 +32,10 @@ class Place(Protocol):
         ...
 
     def read_range(self, key: str, offset: int, length: int) -> bytes | None: ...
+
+    def opened(self, key: str) -> contextlib.AbstractContextManager[Callable[[int, int], bytes] | None]:
+        """What reads bytes of a key by offset and length, as long as the block lasts; None when it is not there."""
+        ...
 
     def chunks(self, key: str) -> Iterator[bytes] | None:
         """The bytes of a key piece by piece, or None."""
@@ -56,6 +61,10 @@ class Place(Protocol):
 
     def list(self, prefix: str) -> Iterator[tuple[str, int, float]]:
         """Keys below a prefix, with size and time of change (seconds since the epoch)."""
+        ...
+
+    def mark(self, prefixes: Sequence[str]) -> str:
+        """What stays the same as long as what is directly below the prefixes does; nothing where that costs requests."""
         ...
 
     def move(self, key: str, to: str) -> bool:
@@ -112,6 +121,18 @@ class Folder:
         with self._reading(key), open(self._path(key), "rb", buffering=0) as file:
             return os.pread(file.fileno(), length, offset)
         return None
+
+    @contextlib.contextmanager
+    def opened(self, key: str) -> Generator[Callable[[int, int], bytes] | None]:
+        try:
+            file = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            yield None
+            return
+        try:
+            yield lambda offset, length: os.pread(file, length, offset)
+        finally:
+            os.close(file)
 
     def chunks(self, key: str) -> Iterator[bytes] | None:
         with self._reading(key):
@@ -195,6 +216,15 @@ class Folder:
             with contextlib.suppress(FileNotFoundError):
                 stat = one.stat()
                 yield key, stat.st_size, stat.st_mtime
+
+    def mark(self, prefixes: Sequence[str]) -> str:
+        found: list[str] = []
+        for prefix in prefixes:
+            with contextlib.suppress(FileNotFoundError), os.scandir(self._path(prefix)) as entries:
+                for entry in entries:
+                    seen = entry.stat()
+                    found.append(f"{prefix}/{entry.name} {seen.st_size} {seen.st_mtime_ns}")
+        return digest("\n".join(sorted(found)).encode())
 
     def move(self, key: str, to: str) -> bool:
         target = self.root / to
@@ -365,6 +395,13 @@ class Bucket:
             for batch in obstore.list(self._store, prefix):
                 for one in batch:
                     yield one["path"], one["size"], one["last_modified"].timestamp()
+
+    @contextlib.contextmanager
+    def opened(self, key: str) -> Generator[Callable[[int, int], bytes] | None]:
+        yield lambda offset, length: self.read_range(key, offset, length) or b""
+
+    def mark(self, prefixes: Sequence[str]) -> str:
+        return ""
 
     def move(self, key: str, to: str) -> bool:
         import obstore
