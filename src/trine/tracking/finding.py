@@ -26,11 +26,11 @@ def find_runs(
     order_by: str,
     *,
     experiment: int | None,
-    deleted: bool,
+    deleted: bool | None,
     limit: int,
     after: list[str | int] | None,
 ) -> Keys:
-    """At most `limit` runs after the one whose keys are `after`, inside an operation. Raises InvalidInput with the column."""
+    """At most `limit` runs after the one whose keys are `after`, inside an operation; `deleted` None means either. Raises InvalidInput with the column."""
     tree, order = parse_search(expression)
     if order and order_by.strip():
         raise InvalidInput('The order is said twice: in the expression (after "order by") and in order_by.')
@@ -40,7 +40,9 @@ def find_runs(
     tree = None if tree is None else resolve(ws, tree)
     start = _values(sorting, after)
     few = few_runs(ws, tree, setting, experiment)
-    where: list[ColumnElement[bool]] = [run.c.deleted_us.is_not(None) if deleted else run.c.deleted_us.is_(None)]
+    where: list[ColumnElement[bool]] = []
+    if deleted is not None:
+        where.append(run.c.deleted_us.is_not(None) if deleted else run.c.deleted_us.is_(None))
     where += [] if tree is None else [condition(tree, setting)]
     if few is not None:
         where.append(run.c.id.in_(few))

@@ -13,8 +13,16 @@ from trine.ids import canonical_json, new_id
 from trine.ledger import upsert
 from trine.operations import Done, Limit, Page, operation, page_of, page_start
 from trine.tracking import ledger_runs, series
+from trine.tracking import logged_models as logged_models
 from trine.tracking.artifact_files import check_path
 from trine.tracking.cutting import copy_points
+from trine.tracking.experiment import all_experiments as all_experiments
+from trine.tracking.experiment import create_experiment as create_experiment
+from trine.tracking.experiment import delete_experiment as delete_experiment
+from trine.tracking.experiment import find_experiment as find_experiment
+from trine.tracking.experiment import get_experiment as get_experiment
+from trine.tracking.experiment import restore_experiment as restore_experiment
+from trine.tracking.experiment import update_experiment as update_experiment
 from trine.tracking.finding import find_runs
 from trine.tracking.folding import fold
 from trine.tracking.frames import Ending
@@ -23,6 +31,7 @@ from trine.tracking.revising import delete_run as delete_run
 from trine.tracking.revising import purge_runs as purge_runs
 from trine.tracking.revising import restore_run as restore_run
 from trine.tracking.revising import rewind_run as rewind_run
+from trine.tracking.revising import update_run as update_run
 from trine.tracking.runs import (
     Artifact,
     CodeVersion,
@@ -171,13 +180,16 @@ def search_runs(
     experiment_name: str = "",
     order_by: str = "",
     deleted: bool = False,
+    with_deleted: bool = False,
     limit: Limit = 100,
     page: str = "",
 ) -> Page[RunInfo]:
-    """Runs for which an expression is true, newest first or in the order asked for (there or in `order_by`)."""
+    """Runs for which an expression is true, newest first or in the order asked for (there or in `order_by`): those that are
+    not deleted, with `deleted` those that are, `with_deleted` all."""
     group = _known_experiment(ws, experiment_name) if experiment_name else None
     after = page_start(page, fields=list[str | int])
-    keys = find_runs(ws, expression, order_by, experiment=group, deleted=deleted, limit=limit + 1, after=after)
+    hidden = None if with_deleted else deleted
+    keys = find_runs(ws, expression, order_by, experiment=group, deleted=hidden, limit=limit + 1, after=after)
     return page_of(ledger_runs.load(ws, list(keys)), limit, lambda one: keys[one.id])
 
 

@@ -11,10 +11,13 @@ from trine.errors import Conflict, InvalidInput
 from trine.operations import Done, operation
 from trine.tracking import ledger_runs
 from trine.tracking.cutting import cut_points
+from trine.tracking.runs import State
 from trine.tracking.tables import (
     run,
     run_artifact,
+    run_input,
     run_metric,
+    run_model,
     run_param,
     run_points,
     run_segment,
@@ -22,7 +25,9 @@ from trine.tracking.tables import (
 )
 from trine.workspace import Workspace
 
-_OF_A_RUN = (run_artifact, run_metric, run_param, run_points, run_segment, run_tag)
+_OF_A_RUN = (run_artifact, run_input, run_metric, run_model, run_param, run_points, run_segment, run_tag)
+RunName = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=250)]
+Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999, description="microseconds since the epoch, UTC")]
 Step = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 
 
@@ -34,6 +39,30 @@ class Purged(msgspec.Struct, frozen=True):
     points: int
     artifact_bytes: int
     more: bool = False
+
+
+@operation("PATCH /runs/{id}", allows="tracking.write")
+def update_run(
+    ws: Workspace, *, id: str, name: RunName | None = None, state: State | None = None, ended_us: Micros | None = None
+) -> Done:
+    """Give a run another name, or say where it stands: a state that is no end opens it again."""
+    row = ledger_runs.row_of(ws, id)
+    if row.deleted_us is not None:
+        raise Conflict(f"Run {row.name} ({row.id}) is deleted; restore it before you change it.")
+    values: dict[str, Any] = {} if name is None else {"name": name}
+    if state in ("scheduled", "running"):
+        values |= {"state": state, "ended_us": None}
+    elif state is not None:
+        ended = max(row.started_us, ws.tx.now_us if ended_us is None else ended_us)
+        values |= {"state": state, "ended_us": ended, "session": ""}
+        ws.tx.note(experiment=row.experiment_name, state=state, duration_us=ended - row.started_us)
+    elif ended_us is not None:
+        values["ended_us"] = max(row.started_us, ended_us)
+    if values:
+        ws.tx.execute(update(run).where(run.c.id == row.id).values(values))
+    ws.tx.touch(f"run:{row.id}", before=[row.name, row.state], after=[name or row.name, state or row.state])
+    ws.tx.note(run=row.id, name=name or row.name)
+    return Done(f"run:{row.id}", bool(values))
 
 
 @operation("POST /runs/{id}/rewind", allows="tracking.delete")

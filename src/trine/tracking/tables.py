@@ -17,7 +17,10 @@ experiment = Table(
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("project", Text, nullable=False),
     Column("name", Exact, nullable=False),
+    Column("tags", Text, nullable=False, default="{}", comment="JSON object"),
     Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=True),
+    Column("deleted_us", BigInteger, nullable=True),
     UniqueConstraint("project", "name"),
 )
 
@@ -120,6 +123,47 @@ run_artifact = Table(
     Column("hash", String(64), nullable=False, info=is_object()),
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_us", BigInteger, nullable=False),
+)
+
+run_input = Table(
+    "run_input",
+    metadata,
+    Column("run", Exact, primary_key=True),
+    Column("name", Exact, primary_key=True),
+    Column("digest", Exact, primary_key=True),
+    Column("body", Text, nullable=False, comment="JSON: what its reader said of it: source, schema, profile, tags"),
+    comment="data that a run said it read and that may be no dataset of ours",
+)
+
+run_model = Table(
+    "run_model",
+    metadata,
+    Column("run", Exact, primary_key=True),
+    Column("model", Exact, primary_key=True, comment="a logged model"),
+    Column("role", String(6), primary_key=True, comment="input or output"),
+    Column("step", BigInteger, nullable=False),
+)
+
+logged_model = Table(
+    "logged_model",
+    metadata,
+    Column("id", Exact, primary_key=True, comment="m- and 32 hex digits"),
+    Column("project", Text, nullable=False),
+    Column("experiment", RowId, nullable=False),
+    Column("name", Exact, nullable=False),
+    Column("run", Exact, nullable=False, comment="that made it, or empty"),
+    Column("kind", Text, nullable=False),
+    Column("state", String(12), nullable=False, comment="pending, ready or failed"),
+    Column("reason", Text, nullable=False),
+    Column("params", Text, nullable=False, comment="JSON object"),
+    Column("tags", Text, nullable=False, comment="JSON object"),
+    Column("metrics", Text, nullable=False, comment="JSON list: the last point of each metric and dataset"),
+    Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    Column("deleted_us", BigInteger, nullable=True),
+    Index(None, "project", "experiment", "created_us"),
+    Index(None, "run"),
+    comment="models that runs wrote, before anybody registers them; their files are in run_artifact under their id",
 )
 
 run_import = Table(

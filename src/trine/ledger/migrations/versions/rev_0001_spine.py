@@ -222,7 +222,10 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False, comment="JSON object"),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=True),
+        sa.Column("deleted_us", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_experiment")),
         sa.UniqueConstraint("project", "name", name=op.f("uq_experiment_project_name")),
     )
@@ -320,6 +323,42 @@ def upgrade() -> None:
         op.f("ix_log_part_project_endpoint_last_us"), "log_part", ["project", "endpoint", "last_us"], unique=False
     )
     op.create_index(op.f("ix_log_part_project_last_id"), "log_part", ["project", "last_id"], unique=False)
+    op.create_table(
+        "logged_model",
+        sa.Column(
+            "id",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            nullable=False,
+            comment="m- and 32 hex digits",
+        ),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("experiment", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column(
+            "run",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            nullable=False,
+            comment="that made it, or empty",
+        ),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=12), nullable=False, comment="pending, ready or failed"),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("params", sa.Text(), nullable=False, comment="JSON object"),
+        sa.Column("tags", sa.Text(), nullable=False, comment="JSON object"),
+        sa.Column("metrics", sa.Text(), nullable=False, comment="JSON list: the last point of each metric and dataset"),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_us", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_logged_model")),
+        comment="models that runs wrote, before anybody registers them; their files are in run_artifact under their id",
+    )
+    op.create_index(
+        op.f("ix_logged_model_project_experiment_created_us"),
+        "logged_model",
+        ["project", "experiment", "created_us"],
+        unique=False,
+    )
+    op.create_index(op.f("ix_logged_model_run"), "logged_model", ["run"], unique=False)
     op.create_table(
         "loop",
         sa.Column("project", sa.Text(), nullable=False),
@@ -620,6 +659,17 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_run_import_project_run"), "run_import", ["project", "run"], unique=False)
     op.create_table(
+        "run_input",
+        sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("digest", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column(
+            "body", sa.Text(), nullable=False, comment="JSON: what its reader said of it: source, schema, profile, tags"
+        ),
+        sa.PrimaryKeyConstraint("run", "name", "digest", name=op.f("pk_run_input")),
+        comment="data that a run said it read and that may be no dataset of ours",
+    )
+    op.create_table(
         "run_metric",
         sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("key", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
@@ -640,6 +690,19 @@ def upgrade() -> None:
     op.create_index("ix_run_metric_last", "run_metric", ["key", "last", "run"], unique=False)
     op.create_index("ix_run_metric_max", "run_metric", ["key", "max", "run"], unique=False)
     op.create_index("ix_run_metric_min", "run_metric", ["key", "min", "run"], unique=False)
+    op.create_table(
+        "run_model",
+        sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column(
+            "model",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            nullable=False,
+            comment="a logged model",
+        ),
+        sa.Column("role", sa.String(length=6), nullable=False, comment="input or output"),
+        sa.Column("step", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("run", "model", "role", name=op.f("pk_run_model")),
+    )
     op.create_table(
         "run_param",
         sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
