@@ -124,13 +124,14 @@ def _told(report: Report) -> list[str]:
     below = f", {report.nested} of them below another" if report.nested else ""
     lines = [
         f"{report.source} {report.location}",
-        f"  runs        {report.runs:,} in {report.experiments} experiments{below}: {report.added:,} new, "
+        f"  runs        {report.runs:,} in {_count(report.experiments, 'experiment')}{below}: {report.added:,} new, "
         f"{report.updated:,} brought up to date, {report.unchanged:,} here already",
-        f"  points      {report.points:,} of {report.metrics:,} metrics ({report.points_moved:,} moved now)",
+        f"  points      {report.points:,} of {_count(report.metrics, 'metric')} ({report.points_moved:,} moved now)",
         f"  params      {report.params:,}, tags {report.tags:,}",
         f"  files       {report.artifacts:,}, {report.artifact_bytes:,} bytes",
         f"  checksum    {report.checksum[:16]}: the same there and here",
-        f"  took        {report.seconds:.1f} s, {report.points_per_s:,} points/s",
+        f"  took        {report.seconds:.1f} s"
+        + (f", {report.points_per_s:,} points/s" if report.points > 10_000 else ""),
     ]
     if report.cut:
         lines.append(f"  long texts  {report.cut:,} params, tags or names are whole in a file of their run, imported/")
@@ -145,12 +146,16 @@ def _told_models(report: ModelsReport) -> list[str]:
     if not report.models:
         return []
     lines = [
-        f"  models      {report.models:,} with {report.versions:,} versions: {report.added:,} new, "
+        f"  models      {report.models:,} with {_count(report.versions, 'version')}: {report.added:,} new, "
         f"{report.unchanged:,} here already",
         f"  aliases     {report.aliases:,}, stages {report.stages:,} ({report.aliases_moved:,} aliases moved now)",
     ]
     lines += [f"  left alone  {one} is something else here" for one in report.kept[:20]]
     return lines + [f"  problem     {one}" for one in report.problems[:20]] + _rest(report.problems)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _rest(problems: list[str]) -> list[str]:

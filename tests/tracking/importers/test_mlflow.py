@@ -236,7 +236,7 @@ def test_the_command_reports_counts_and_a_checksum(local_ws: Workspace, tmp_path
     told = CliRunner().invoke(main, words)
     assert told.exit_code == 0, told.output
     assert (
-        "3 in 1 experiments, 1 of them below another: 3 new" in told.output and "the same there and here" in told.output
+        "3 in 1 experiment, 1 of them below another: 3 new" in told.output and "the same there and here" in told.output
     )
     answer = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
     assert answer["runs"]["unchanged"] == 3 and answer["models"]["unchanged"] == 3

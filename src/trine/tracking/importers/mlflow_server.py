@@ -35,7 +35,11 @@ class Server:
         self.root = artifacts
         try:
             self._post("experiments/search", max_results=1)
+        except Unavailable:
+            self.client.close()
+            raise
         except NotFound:
+            self.client.close()
             raise NotFound(
                 f"{self.location} is no MLflow tracking server: it has no /{API}/experiments/search."
             ) from None
@@ -43,13 +47,16 @@ class Server:
     # -- asking ---------------------------------------------------------------------------------------------------------
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """One request, tried again when the server is away or busy."""
+        return self._tried(path, lambda: self.client.request(method, path, **more))
+
+    def _tried(self, path: str, ask: Callable[[], httpx.Response]) -> httpx.Response:
+        """A request's answer; asked again when the server is away or busy."""
         problem = ""
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(PAUSE_S * 2**attempt)
             try:
-                answer = self.client.request(method, path, **more)
+                answer = ask()
             except httpx.TransportError as error:
                 problem = f"{self.location} does not answer: {str(error) or type(error).__name__}."
                 continue
@@ -57,7 +64,7 @@ class Server:
                 raise NotFound(f"{self.location} has no {path}.")
             if answer.is_success:
                 return answer
-            problem = f"{self.location} answered {answer.status_code} to {path}: {answer.text[:200]}"
+            problem = f"{self.location} answered {answer.status_code} to {path}."
             if answer.status_code < 500 and answer.status_code != 429:
                 break
         raise Unavailable(problem)
@@ -178,11 +185,14 @@ class Server:
                 yield SourceFile(prefix + path, fetch=self._fetching(f"{PROXY}/{quote(f'{root}/{path}')}"))
 
     def _fetching(self, path: str, /, **query: str) -> Callable[[Path], None]:
-        def fetch(target: Path) -> None:
+        def download(target: Path) -> httpx.Response:
             with self.client.stream("GET", path, params=query) as answer, target.open("wb") as file:
-                if not answer.is_success:
-                    raise Unavailable(f"{self.location} answered {answer.status_code} for {query.get('path') or path}.")
-                file.writelines(answer.iter_bytes(1 << 20))
+                if answer.is_success:
+                    file.writelines(answer.iter_bytes(1 << 20))
+                return answer
+
+        def fetch(target: Path) -> None:
+            self._tried(path, lambda: download(target))
 
         return fetch
 
