@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -232,6 +233,12 @@ def record_use(node: str) -> None:
         sink(node)
 
 
+def pinned(name: str) -> str:
+    """The version that a name means while an earlier run is reproduced (`dataset:flights` → `3a91c2…`), or nothing."""
+    pins = os.environ.get("TRINE_PINS")
+    return json.loads(pins).get(name, "") if pins else ""
+
+
 def record_resolution(asked: str, node: str) -> None:
     """Say what a name that may move (`dataset:flights@main`) stands for now, or that there is no such thing (an empty node):
     a cached step is good only while that is still so."""
@@ -275,6 +282,8 @@ def connect(
     `where` is a folder (its `.trine/` is made when missing), `postgresql://…` (with `store`, once: a folder or
     `s3://…`), or `http(s)://…` of a Trine server (with `token`). Default: what the settings name, else `.trine/` here.
     """
+    if os.environ.get("TRINE_REPRODUCES"):
+        where = None  # this program runs in another folder than it did: the settings name the workspace it had
     found = settings.resolve(
         workspace=str(where) if where is not None else None, token=token, project=project, store=store
     )

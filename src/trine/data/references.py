@@ -5,13 +5,14 @@ from __future__ import annotations
 from trine.data import operations as door
 from trine.data.commits import Commit, split_ref
 from trine.errors import NotFound
-from trine.workspace import Workspace, current_workspace, record_resolution
+from trine.workspace import Workspace, current_workspace, pinned, record_resolution
 
 
 def resolve(ref: str, *, ws: Workspace | None = None) -> Commit:
     """The commit a reference means now: `name`, `name@branch`, `name@tag`, `name@commit`, `name@main~1`."""
     ws = ws or current_workspace()
     name, version = split_ref(ref)
+    version = pinned(f"dataset:{name}") or version
     asked = f"dataset:{name}@{version}"
     try:
         found = door.get_commit(ws, name=name, ref=version)

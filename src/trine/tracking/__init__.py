@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from trine.tracking.estimators import autolog
     from trine.tracking.live import Run, active_run, run
     from trine.tracking.reading import chart, declare_metric, experiments, get_run, history, rewind, search
+    from trine.tracking.reproduction import Agreement, Reproduction, compare_metrics, reproduce
     from trine.tracking.results import Runs
     from trine.tracking.runs import Artifact, CodeVersion, Context, Experiment, MetricSummary, RunInfo
 
 __all__ = [
+    "Agreement",
     "Artifact",
     "CodeVersion",
     "Comparison",
@@ -31,6 +33,7 @@ __all__ = [
     "Environment",
     "Experiment",
     "MetricSummary",
+    "Reproduction",
     "Run",
     "RunInfo",
     "Runs",
@@ -42,6 +45,7 @@ __all__ = [
     "chart",
     "code_of",
     "compare",
+    "compare_metrics",
     "declare_metric",
     "download_artifacts",
     "environment_of",
@@ -49,14 +53,17 @@ __all__ = [
     "get_run",
     "history",
     "read_artifact",
+    "reproduce",
     "rewind",
     "run",
     "search",
 ]
 
 _PLACES = {
+    "Agreement": "reproduction",
     "Comparison": "comparison",
     "Environment": "environment",
+    "Reproduction": "reproduction",
     "Run": "live",
     "Runs": "results",
     "active_run": "live",
@@ -67,6 +74,7 @@ _PLACES = {
     "chart": "reading",
     "code_of": "code",
     "compare": "comparison",
+    "compare_metrics": "reproduction",
     "declare_metric": "reading",
     "download_artifacts": "artifact_files",
     "environment_of": "environment",
@@ -74,6 +82,7 @@ _PLACES = {
     "get_run": "reading",
     "history": "reading",
     "read_artifact": "artifact_files",
+    "reproduce": "reproduction",
     "rewind": "reading",
     "run": "live",
     "search": "reading",

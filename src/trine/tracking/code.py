@@ -55,7 +55,7 @@ def capture_code(folder: Path | None = None, *, ws: Workspace | None = None) -> 
     from trine.tracking import operations as door
 
     ws = ws or current_workspace()
-    root = next((found for place in ([folder] if folder else _places()) if (found := _root_of(place))), None)
+    root = _root_of(folder) if folder else repository_of_here()
     if root is None:
         return None
     code, patch = read_code(root)
@@ -70,6 +70,11 @@ def code_of(node: str, *, ws: Workspace | None = None) -> CodeVersion:
     from trine.tracking import operations as door
 
     return door.get_code(ws or current_workspace(), node=node)
+
+
+def repository_of_here() -> Path | None:
+    """The git repository that the working folder is in, else the one of the main script."""
+    return next((found for place in _places() if (found := _root_of(place))), None)
 
 
 def _places() -> list[Path]:
@@ -188,3 +193,46 @@ def capture_quietly(ws: Workspace) -> tuple[str, str]:
     except (GitTrouble, OSError, UnicodeError, TrineError) as error:
         return "", str(error)
     return (code.node if code else ""), ""
+
+
+def restore_code(code: CodeVersion, folder: Path, *, repository: str = "", ws: Workspace | None = None) -> None:
+    """Write a state of the code into an empty folder, as a repository whose working tree has the same changes.
+
+    The commit comes from the repository here (`repository`, else that of the working folder), else from its remote. Raises
+    GitTrouble when it is in neither, or when what comes out is not what was captured.
+    """
+    ws = ws or current_workspace()
+    source = _source_of(code, repository)
+    folder.mkdir(parents=True, exist_ok=True)
+    _git(folder, "init", "-q", "--initial-branch", code.branch or "main")
+    if code.commit.strip("0"):
+        _git(folder, "fetch", "-q", "--no-tags", source, code.commit)
+        _git(folder, "checkout", "-q", "--detach", code.commit)
+    if code.remote:
+        _git(folder, "remote", "add", "origin", code.remote)
+    if code.changed and not code.patch:
+        raise GitTrouble("the patch of what was not committed was too large to keep")
+    if code.patch:
+        patch = ws.store.get(code.patch)
+        _git(folder, "apply", "--index", "--whitespace=nowarn", "-", given=patch)
+        if (tree := _git(folder, "write-tree").decode().strip()) != code.tree:
+            raise GitTrouble(f"the tree came out as {tree[:12]}, not as {code.tree[:12]}")
+        if code.commit.strip("0"):
+            _git(folder, "reset", "-q")  # as it was: changes in the working tree
+
+
+def _source_of(code: CodeVersion, repository: str) -> str:
+    """Where the commit can be fetched from."""
+    if not code.commit.strip("0"):
+        return ""
+    places = [Path(repository)] if repository else []
+    for place in (*places, Path.cwd()):
+        if place.is_dir() and (root := _root_of(place)) is not None:
+            try:
+                _git(root, "cat-file", "-e", f"{code.commit}^{{commit}}")
+            except GitTrouble:
+                continue
+            return str(root)
+    if code.remote:
+        return code.remote
+    raise GitTrouble(f"commit {code.commit[:12]} is in no repository here, and it has no remote")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import re
 import struct
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from trine.tracking.code import capture_quietly
 from trine.tracking.environment import capture_environment, read_context
 from trine.tracking.frames import POINT, Ending, pack_columns, pack_point, pack_use
 from trine.tracking.outbox import Outbox
+from trine.tracking.playback import REPRODUCES, play_back
 from trine.tracking.reading import get_run, resolve
 from trine.tracking.runs import Artifact, Ended, RunInfo, check_key, is_text
 from trine.tracking.series import Points
@@ -30,6 +32,12 @@ from trine.tracking.spool import collect
 from trine.workspace import Workspace, active_producer, current_workspace, recording_uses
 
 _active: contextvars.ContextVar[Run | None] = contextvars.ContextVar("trine_run", default=None)
+
+
+class _Process:
+    """How many runs this process has made, children and such without capture apart."""
+
+    runs = 0
 
 
 def active_run() -> Run | None:
@@ -89,7 +97,9 @@ def run(
         "producer": active_producer(),
     }
     if capture:
-        values["context"] = read_context(problem)
+        top = not isinstance(above, Run)
+        values["context"] = read_context(problem, ws=ws if top else None, number=_Process.runs)
+        _Process.runs += top
     if source:
         values |= {"forked_from": source.id, "fork_step": None if step is None else as_step("fork", step)}
     outbox.open()  # before the run is there, so a run without a live process is always found
@@ -99,6 +109,8 @@ def run(
         outbox.abandon()
         raise
     outbox.count_on({key: one.last_step + 1 for key, one in made.metrics.items()})
+    if capture and os.environ.get(REPRODUCES):
+        play_back(ws, made)
     return Run(outbox, made)
 
 

@@ -28,6 +28,7 @@ from trine.tracking.folding import fold
 from trine.tracking.frames import Ending
 from trine.tracking.recording import add_run, experiment_of, write_texts
 from trine.tracking.revising import delete_run as delete_run
+from trine.tracking.revising import derive_run as derive_run
 from trine.tracking.revising import purge_runs as purge_runs
 from trine.tracking.revising import restore_run as restore_run
 from trine.tracking.revising import rewind_run as rewind_run

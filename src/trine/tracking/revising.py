@@ -79,6 +79,15 @@ def rewind_run(ws: Workspace, *, id: str, step: Step) -> Done:
     return Done(f"run:{row.id}", gone > 0)
 
 
+@operation("POST /runs/{id}/derived", allows="tracking.write")
+def derive_run(ws: Workspace, *, id: str, source: str) -> Done:
+    """Say in the lineage graph that a run is made after another: one that reproduces it."""
+    made, origin = ledger_runs.row_of(ws, id), ledger_runs.row_of(ws, source)
+    ws.tx.link(f"run:{made.id}", "derived", f"run:{origin.id}")
+    ws.tx.touch(f"run:{made.id}", after=origin.id)
+    return Done(f"run:{made.id}")
+
+
 @operation("DELETE /runs/{id}", allows="tracking.delete")
 def delete_run(ws: Workspace, *, id: str) -> Done:
     """Hide a run from every listing; `restore_run` brings it back, until `purge_runs` deletes it for good."""

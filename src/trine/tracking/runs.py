@@ -57,9 +57,15 @@ class MetricSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Context(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where and how a run was started. `seeds` are the states of the random generators at its start, as digests."""
+    """Where and how a run was started. `seeds` are the states of the random generators at its start, as digests, and
+    `states` the object that holds them whole. `command` is how the process was called, `repository` the folder that its code
+    was captured from, `number` how many runs the process had made before."""
 
     arguments: list[str] = []
+    command: list[str] = []
+    repository: str = ""
+    number: int = 0
+    states: str = ""
     folder: str = ""
     host: str = ""
     user: str = ""
