@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RECENT = 5_000
 """Predictions that an endpoint's page looks at: the newest."""
 
-SHOWN = 100
+SHOWN = 50
 BUCKETS = 120
 
 

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("trine.server")
 
 FILES = (
-    "home", "runs", "series", "models", "gates", "approvals", "data", "pipelines", "endpoints", "monitors",
+    "home", "runs", "series", "models", "gates", "approvals", "data", "features", "pipelines",
+    "endpoints", "monitors", "lineage", "governance", "search",
 )  # fmt: skip
 """The files of pages, in this folder."""
 

@@ -47,7 +47,7 @@ export function mount(figure: HTMLElement): void {
     chart = new uPlot({
       width: plot.clientWidth, height: plot.clientHeight, series, legend: { show: false },
       scales: { x: { time: !!answer.time }, y: { distr: log ? 3 : 1 } },
-      axes: [{ ...axis, size: 28 }, { ...axis, size: 52, values: (_, ticks) => ticks.map(short) }],
+      axes: [{ ...axis, size: answer.time ? 40 : 28 }, { ...axis, size: 52, values: (_, ticks) => ticks.map(short) }],
       cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
       padding: [8, 8, 0, 0],
       hooks: {
@@ -62,6 +62,7 @@ export function mount(figure: HTMLElement): void {
       },
     }, table(answer), plot);
     plot.ondblclick = () => { zoomed = false; void load().then((whole) => chart?.setData(table(whole))); };
+    if (answer.lines.length > 1) plot.append(legend(answer));
     plot.dataset.drawn = "1";
   }
 
@@ -92,6 +93,19 @@ export function mount(figure: HTMLElement): void {
     load().then(draw, (error: Error) => { plot.textContent = `The points could not be read (${error.message}).`; });
   }, { rootMargin: "300px" });
   seen.observe(figure);
+}
+
+function legend(answer: Answer): HTMLElement {
+  const list = document.createElement("p");
+  list.className = "legend";
+  answer.lines.slice(0, 8).forEach((line, at) => {
+    const key = document.createElement("i");
+    key.className = `k${at % 8}`;
+    const item = document.createElement("span");
+    item.append(key, line.label);
+    list.append(item);
+  });
+  return list;
 }
 
 function short(value: number): string {

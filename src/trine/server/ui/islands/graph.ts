@@ -16,7 +16,9 @@ export function mount(box: HTMLElement): void {
   for (const one of graph.edges) if (layout.hasNode(one.from) && layout.hasNode(one.to)) layout.setEdge(one.from, one.to);
   dagre.layout(layout);
   const size = layout.graph();
-  const svg = make("svg", { width: String(size.width ?? 0), height: String(size.height ?? 0), role: "img" });
+  const [wide, tall] = [size.width ?? 1, size.height ?? 1];
+  const scale = Math.min(1, Math.max(0.75, Math.min(box.clientWidth / wide, box.clientHeight / tall)));
+  const svg = make("svg", { width: String(wide * scale), height: String(tall * scale), viewBox: `0 0 ${wide} ${tall}`, role: "img" });
   svg.setAttribute("aria-label", `${graph.nodes.length} nodes and ${graph.edges.length} edges; the same as a list below`);
   for (const edge of layout.edges()) {
     const points = layout.edge(edge).points as { x: number; y: number }[];
@@ -40,12 +42,12 @@ export function mount(box: HTMLElement): void {
   }
   box.replaceChildren(svg);
   const start = graph.start && layout.hasNode(graph.start) ? (layout.node(graph.start) as { x: number; y: number }) : undefined;
-  if (start) box.scrollTo({ left: start.x - box.clientWidth / 2, top: start.y - box.clientHeight / 2 });
+  if (start) box.scrollTo({ left: start.x * scale - box.clientWidth / 2, top: start.y * scale - box.clientHeight / 2 });
   box.dataset.drawn = "1";
 }
 
 const cut = (text: string) => (text.length > 30 ? `${text.slice(0, 29)}…` : text);
-const width = (one: Node) => Math.max(70, Math.max(cut(one.name).length * 6.9, one.kind.length * 6.2) + 20);
+const width = (one: Node) => Math.max(70, Math.max(cut(one.name).length * 7.3, one.kind.length * 6.2) + 20);
 
 function curve(points: { x: number; y: number }[]): string {
   const first = points[0]!, last = points[points.length - 1]!;
@@ -53,7 +55,12 @@ function curve(points: { x: number; y: number }[]): string {
     const middle = (first.x + last.x) / 2;
     return `M${first.x},${first.y}C${middle},${first.y} ${middle},${last.y} ${last.x},${last.y}`;
   }
-  return `M${points.map((one) => `${one.x},${one.y}`).join("L")}`;
+  let path = `M${first.x},${first.y}`;
+  for (let at = 1; at < points.length - 1; at++) {
+    const here = points[at]!, next = points[at + 1]!;
+    path += `Q${here.x},${here.y} ${(here.x + next.x) / 2},${(here.y + next.y) / 2}`;
+  }
+  return `${path}L${last.x},${last.y}`;
 }
 
 function make(name: string, attributes: Record<string, string>, text = ""): SVGElement {
