@@ -38,6 +38,18 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         """The params that are not the same in all runs."""
         return different(self.params)
 
+    def _repr_html_(self) -> str:
+        """A notebook's table of what differs."""
+        from trine.tracking.results import table_html
+
+        rows = [[name, *(value or "" for value in values)] for name, values in different(self.params).items()]
+        rows += [
+            [name, *("" if one is None else f"{one.last:.6g}" for one in values)]
+            for name, values in self.metrics.items()
+        ]
+        rows += [[name, *(value or "" for value in values)] for name, values in self.packages.items()]
+        return table_html(["", *(one.name for one in self.runs)], rows)
+
 
 def compare(*runs: Run | RunInfo | str, ws: Workspace | None = None) -> Comparison:
     """What is the same and what differs between two or more runs."""

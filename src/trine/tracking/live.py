@@ -6,6 +6,7 @@ import contextvars
 import os
 import re
 import struct
+import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 
 from trine.errors import Failure, InvalidInput, NotFound
 from trine.ids import new_id, now_us
+from trine.tracking import media
 from trine.tracking import operations as door
 from trine.tracking.arguments import Time, as_micros, as_number, as_points, as_step, as_texts
 from trine.tracking.artifact_files import check_path, files_below
@@ -29,6 +31,7 @@ from trine.tracking.reading import get_run, resolve
 from trine.tracking.runs import Artifact, Ended, RunInfo, check_key, is_text
 from trine.tracking.series import Points
 from trine.tracking.spool import collect
+from trine.tracking.system import EVERY_S, Sampler
 from trine.workspace import Workspace, active_producer, current_workspace, recording_uses
 
 _active: contextvars.ContextVar[Run | None] = contextvars.ContextVar("trine_run", default=None)
@@ -55,11 +58,13 @@ def run(
     resume: Run | RunInfo | str = "",
     fork: Run | RunInfo | str | tuple[Run | RunInfo | str, int] = "",
     capture: bool = True,
+    system_s: float = EVERY_S,
     ws: Workspace | None = None,
 ) -> Run:
     """Start a run of an experiment (when none is said: its parent's, else "default"), or go on with one (`resume`: its id,
     the beginning of it, or its name). Use it as a context manager.
 
+    Every `system_s` seconds (0: never) it logs what the machine does, as metrics `system/…`, unless it is a child here.
     `fork=(run, 400)` starts a run that has the params of another and its points up to step 400, and goes on from there.
 
     An exception in the block marks the run failed and goes on. Inside another run's block it becomes a child of that run;
@@ -70,7 +75,7 @@ def run(
     if resume and fork:
         raise InvalidInput("A run is resumed or forked, not both: resume goes on with it, fork makes another.")
     if resume:
-        return _resume(ws, resume, params, tags)
+        return _resume(ws, resume, params, tags, system_s)
     origin, step = fork if isinstance(fork, tuple) else (fork, None)
     source = get_run(origin, ws=ws) if origin else None
     above = active_run() if parent is None else parent
@@ -111,7 +116,10 @@ def run(
     outbox.count_on({key: one.last_step + 1 for key, one in made.metrics.items()})
     if capture and os.environ.get(REPRODUCES):
         play_back(ws, made)
-    return Run(outbox, made)
+    started = Run(outbox, made)
+    if system_s > 0 and not isinstance(above, Run):
+        started.sample_system(system_s)
+    return started
 
 
 def _experiment_of(*others: Run | RunInfo | str | None) -> str:
@@ -119,7 +127,11 @@ def _experiment_of(*others: Run | RunInfo | str | None) -> str:
 
 
 def _resume(
-    ws: Workspace, run: Run | RunInfo | str, params: Mapping[str, Any] | None, tags: Mapping[str, Any] | None
+    ws: Workspace,
+    run: Run | RunInfo | str,
+    params: Mapping[str, Any] | None,
+    tags: Mapping[str, Any] | None,
+    system_s: float,
 ) -> Run:
     identity = resolve(ws, run)
     collect(ws, identity)
@@ -133,6 +145,8 @@ def _resume(
         made.params(params)
     if tags:
         made.tags(tags)
+    if system_s > 0 and opened.owner:
+        made.sample_system(system_s)
     return made
 
 
@@ -149,6 +163,7 @@ class Run:
         self.fits = 0
         self._used = set(info.inputs)
         self._open = ExitStack()
+        self._sampler: Sampler | None = None
 
     @property
     def node(self) -> str:
@@ -157,6 +172,10 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.name} {self.id}>"
+
+    def _repr_html_(self) -> str:
+        """A notebook's view of it, as it is now."""
+        return get_run(self, ws=self.ws)._repr_html_()  # pyright: ignore[reportPrivateUsage]
 
     # -- metrics --------------------------------------------------------------------------------------------------
 
@@ -275,6 +294,37 @@ class Run:
             raise InvalidInput(f'"{name}" cannot be written as JSON: {error}.') from None
         return self._keep({name: encoded})[0]
 
+    # -- media ----------------------------------------------------------------------------------------------------
+
+    def log_image(self, value: Any, name: str, *, step: int | None = None) -> Artifact:
+        """Keep an image: a path, image bytes, a PIL image, or an array (height, width[, channels]). With steps: one of several."""
+        return self._keep_medium(media.image(value), name, step)
+
+    def log_figure(self, value: Any, name: str, *, step: int | None = None) -> Artifact:
+        """Keep a figure of matplotlib (as PNG) or plotly (as a page)."""
+        return self._keep_medium(media.figure(value), name, step)
+
+    def log_table(self, value: Any, name: str, *, step: int | None = None) -> Artifact:
+        """Keep a frame, or columns, as Parquet."""
+        return self._keep_medium(media.table(value), name, step)
+
+    def log_histogram(self, values: Any, name: str, *, step: int | None = None, bins: int = 64) -> Artifact:
+        """Keep how values are distributed: counts in equal bins."""
+        return self._keep_medium(media.histogram(values, bins), name, step)
+
+    def log_audio(self, samples: Any, name: str, *, rate: int = 16_000, step: int | None = None) -> Artifact:
+        """Keep sound as WAV: samples (n) or (n, channels), floats from -1 to 1 or int16."""
+        return self._keep_medium(media.audio(samples, rate), name, step)
+
+    def log_html(self, text: str, name: str, *, step: int | None = None) -> Artifact:
+        """Keep a page."""
+        return self._keep_medium((".html", text.encode()), name, step)
+
+    def _keep_medium(self, made: media.Media, name: str, step: int | None) -> Artifact:
+        ending, content = made
+        place = media.path_of(check_path(name), ending, None if step is None else as_step(name, step))
+        return self._keep({place: content})[0]
+
     def _keep(self, content: Mapping[str, Path | bytes]) -> list[Artifact]:
         names = [check_path(name) for name in content]
         files = [one for one in content.values() if isinstance(one, Path)]
@@ -287,6 +337,12 @@ class Run:
             door.record_artifacts(self.ws, id=self.id, artifacts=made[start : start + 1_000])
         return made
 
+    def sample_system(self, every_s: float = EVERY_S) -> None:
+        """Log what the machine does from here on, until the run ends here; again does nothing."""
+        if self._sampler is None:
+            write = weakref.WeakMethod(self.log)
+            self._sampler = Sampler(lambda values: _write_to(write, values), every_s=every_s)
+
     # -- its course -----------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -298,6 +354,8 @@ class Run:
 
         Where this process only joined a run, it leaves it open, unless it says a state.
         """
+        if self._sampler is not None:
+            self._sampler.stop()
         collect(self.ws, self.id, living=False)
         wanted = state or ("finished" if self._outbox.owner else "")
         self._outbox.close(Ending(wanted, reason[:4_000], now_us()))
@@ -317,6 +375,12 @@ class Run:
             return
         state = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
         self.finish(state if self._outbox.owner else None, f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+def _write_to(log: weakref.WeakMethod[Any], values: dict[str, float]) -> None:
+    """A run that is gone takes no samples any more."""
+    if (write := log()) is not None:
+        write(values)
 
 
 def _frame(sort: int, start: int, part: Points, counted: bool) -> bytes:

@@ -94,3 +94,16 @@ def table_html(header: list[str], rows: list[list[str]]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def run_html(one: RunInfo) -> str:
+    """A run for a notebook: what it is, its params and its metrics."""
+    started = (_moment(one.started_us) or dt.datetime.min).strftime("%Y-%m-%d %H:%M:%S")
+    took = "" if one.duration_s is None else f", took {one.duration_s:,.1f} s"
+    head = f"{one.experiment} · {one.state}{f' ({one.reason})' if one.reason else ''} · {started} UTC{took}"
+    params = table_html(["param", "value"], [[key, value[:200]] for key, value in one.params.items()])
+    rows = [[key, f"{m.last:.6g}", f"{m.best:.6g}", f"{m.count:,}"] for key, m in one.metrics.items()]
+    metrics = table_html(["metric", "last", "best", "points"], rows)
+    lossy = f"<p>{one.lost:,} points were lost.</p>" if one.is_lossy else ""
+    title = f"<p><b>{html.escape(one.name)}</b> <code>{one.id}</code><br>{html.escape(head)}</p>"
+    return title + lossy + (params if one.params else "") + (metrics if rows else "")

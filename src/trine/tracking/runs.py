@@ -113,6 +113,12 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds from start to end; None while it runs."""
         return None if self.ended_us is None else (self.ended_us - self.started_us) / 1e6
 
+    def _repr_html_(self) -> str:
+        """A notebook's view of it."""
+        from trine.tracking.results import run_html
+
+        return run_html(self)
+
 
 class Experiment(msgspec.Struct, frozen=True):
     """A name that groups runs, with how many it has and when the last one started."""
