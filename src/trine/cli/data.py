@@ -228,13 +228,18 @@ def branch(ws: Workspace, ref: str, branch: str) -> None:
 
 @data.command("verify")
 @argument("ref")
-@command(example="trine data verify sales@v1")
-def verify(ws: Workspace, ref: str) -> None:
+@option("--repair", is_flag=True, help="Fetch what is damaged or missing from the remotes that have it.")
+@command(example="trine data verify sales@v1\ntrine data verify sales --repair")
+def verify(ws: Workspace, ref: str, repair: bool) -> None:
     """Read and check everything a version needs; damage is named and ends with exit code 1."""
     from trine import data as room
     from trine.errors import Damaged
 
     damage = room.verify(ref, ws=ws)
+    mended = room.mend([one.hash for one in damage], ws=ws) if repair and damage else set[str]()
+    if mended:
+        echo(f"Mended from a remote: {counted(len(mended), 'object')}")
+        damage = room.verify(ref, ws=ws)
     if damage:
         raise Damaged(
             f"Damaged in {ref}: {counted(len(damage), 'object')}. {damage[0].problem}", objects=[d.hash for d in damage]
@@ -242,14 +247,65 @@ def verify(ws: Workspace, ref: str) -> None:
     show({"ref": ref, "intact": True}, text=f"{ref} is intact")
 
 
+@data.command("merge")
+@argument("ref")
+@option("--into", default="main", show_default=True, help="The branch that gets it.")
+@option("--ours", multiple=True, metavar="PATTERN", help="Paths of which the branch's version counts.")
+@option("--theirs", multiple=True, metavar="PATTERN", help="Paths of which the other version counts.")
+@option("--message", "-m", default="")
+@command(example="trine data merge images@cleanup\ntrine data merge images@cleanup --theirs 'labels/*' --ours '*'")
+def merge(ws: Workspace, ref: str, into: str, ours: tuple[str, ...], theirs: tuple[str, ...], message: str) -> None:
+    """Bring a branch (NAME@BRANCH), tag or commit into a branch; what both sides changed is named."""
+    from trine import data as room
+    from trine.data.commits import split_ref
+    from trine.data.merges import Side
+    from trine.errors import Conflict
+
+    name, version = split_ref(ref)
+    prefer: dict[str, Side] = {pattern: "theirs" for pattern in theirs}
+    prefer |= {pattern: "ours" for pattern in ours}
+    try:
+        made = room.merge(name, version, into=into, prefer=prefer, message=message, ws=ws)
+    except Conflict as error:
+        for one in error.details.get("conflicts", [])[:SHOWN]:
+            echo(f"  ! {one['path']}")
+        raise
+    show(made, text=f"{made.ref} has {ref}  {counted(made.files, 'file')}, {size_of(made.size_bytes)}")
+
+
+@data.command("mv")
+@argument("ref")
+@argument("source")
+@argument("target")
+@option("--message", "-m", default="")
+@command(example="trine data mv images cats felines")
+def move(ws: Workspace, ref: str, source: str, target: str, message: str) -> None:
+    """Give a file or folder of a branch (NAME or NAME@BRANCH) another path, without a checkout."""
+    from trine import data as room
+    from trine.data.commits import split_ref
+
+    name, branch = split_ref(ref)
+    made = room.move(name, source, target, branch=branch, message=message, ws=ws)
+    show(made, text=f"{made.ref} has {target}")
+
+
 @data.command("rm")
 @argument("ref")
+@argument("paths", nargs=-1)
 @option("--yes", is_flag=True, help="Do not ask.")
-@command(example="trine data rm sales@cleanup")
-def remove(ws: Workspace, ref: str, yes: bool) -> None:
-    """Remove a branch or tag (name@ref), or a whole dataset (name)."""
+@option("--message", "-m", default="", help="With PATHS: what this version is.")
+@command(example="trine data rm sales@cleanup\ntrine data rm images cats/3.txt dogs")
+def remove(ws: Workspace, ref: str, paths: tuple[str, ...], yes: bool, message: str) -> None:
+    """Remove a branch or tag (NAME@REF), or a whole dataset (NAME); with PATHS: commit without these files and folders."""
+    from trine import data as room
     from trine.data import operations
+    from trine.data.commits import split_ref
 
+    if paths:
+        name, branch = split_ref(ref)
+        made = room.remove(name, paths, branch=branch, message=message, ws=ws)
+        show(made, text=f"{made.ref}  {counted(made.files, 'file')}, {size_of(made.size_bytes)}")
+        return
     if not yes:
         click.confirm(f"Remove {ref}?", abort=True, err=True)
     name, at, version = ref.partition("@")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from trine.data.checkouts import checkout
     from trine.data.checks import check
     from trine.data.commits import Commit, DatasetInfo
+    from trine.data.edits import move, remove
     from trine.data.expectations import (
         CheckResult,
         Expectation,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from trine.data.folders import add
     from trine.data.frames import as_polars
     from trine.data.handle import Dataset, dataset
+    from trine.data.merges import PathConflict, merge
     from trine.data.moving import mend, pull, push
     from trine.data.pins import follow, pin, pin_states, pinned, unpin
     from trine.data.profiles import ColumnProfile, Profile
@@ -41,6 +43,7 @@ _HOMES = {
     "checkouts": ("checkout",),
     "checks": ("check",),
     "commits": ("Commit", "DatasetInfo"),
+    "edits": ("move", "remove"),
     "expectations": (
         "CheckResult", "Expectation", "between", "dtype", "expression", "matches", "not_null", "null_share", "one_of",
         "read_expectations", "row_count", "unique",
@@ -48,6 +51,7 @@ _HOMES = {
     "folders": ("add",),
     "frames": ("as_polars",),
     "handle": ("Dataset", "dataset"),
+    "merges": ("PathConflict", "merge"),
     "moving": ("mend", "pull", "push"),
     "pins": ("follow", "pin", "pin_states", "pinned", "unpin"),
     "profiles": ("ColumnProfile", "Profile"),
@@ -68,6 +72,7 @@ __all__ = [
     "DatasetInfo",
     "Diff",
     "Expectation",
+    "PathConflict",
     "Profile",
     "Status",
     "add",
@@ -85,6 +90,8 @@ __all__ = [
     "load",
     "matches",
     "mend",
+    "merge",
+    "move",
     "not_null",
     "null_share",
     "one_of",
@@ -98,6 +105,7 @@ __all__ = [
     "push",
     "read",
     "read_expectations",
+    "remove",
     "resolve",
     "row_count",
     "status",

@@ -9,7 +9,9 @@ from trine.data import operations as door
 from trine.data.changes import Diff, diff
 from trine.data.checkouts import checkout
 from trine.data.commits import Commit
+from trine.data.edits import move, remove
 from trine.data.folders import add
+from trine.data.merges import merge
 from trine.data.reading import load, profile
 from trine.data.references import resolve
 from trine.data.verification import verify
@@ -73,6 +75,18 @@ class Dataset:
     def diff(self, before: str, after: str = "main") -> Diff:
         """What changed from one commit to another."""
         return diff(f"{self.name}@{before}", f"{self.name}@{after}", ws=self.ws)
+
+    def merge(self, source: str, into: str = "main", **options: Any) -> Commit:
+        """Bring a branch, tag or commit into a branch (`trine.data.merge`)."""
+        return merge(self.name, source, into=into, ws=self.ws, **options)
+
+    def move(self, source: str, target: str, **options: Any) -> Commit:
+        """Give a file or folder another path (`trine.data.move`)."""
+        return move(self.name, source, target, ws=self.ws, **options)
+
+    def remove(self, *paths: str, **options: Any) -> Commit:
+        """Commit without these files and folders (`trine.data.remove`)."""
+        return remove(self.name, paths, ws=self.ws, **options)
 
     def verify(self, ref: str = "main") -> list[Damage]:
         """Read and check everything a commit needs; the damaged objects are named."""

@@ -38,8 +38,10 @@ def commit_dataset(
     tag: str = "",
     producer: str = "",
     inputs: list[str] = [],  # noqa: B006 (copied by the door)
+    merged: str = "",
 ) -> Commit:
-    """Add a commit whose tree is stored already, and move the branch to it from `expect` (empty: a new branch).
+    """Add a commit whose tree is stored already, and move the branch to it from `expect` (empty: a new branch). `merged` is
+    the other commit of the dataset that it brings together with that.
 
     A failed check of severity error keeps the commit as rejected and leaves the branch where it is.
     """
@@ -70,7 +72,7 @@ def commit_dataset(
             now=now,
         )
     state = "rejected" if any(one.refuses for one in checks) else "accepted"
-    parents = [expect] if expect else []
+    parents = [one for one in (expect, get_commit(ws, name=name, ref=merged).id if merged else "") if one]
     values: dict[str, Any] = {
         "kind": kind,
         "parents": canonical_json(parents).decode(),
@@ -163,6 +165,33 @@ def _history(ws: Workspace, name: str, start: str, limit: int) -> Page[Commit]:
         found.append(commit_of(row))
         wanted = found[-1].parents
     return page_of(found, limit, lambda one: one.parents[0])
+
+
+@operation("GET /datasets/{name}/base", allows="data.read")
+def common_commit(ws: Workspace, *, name: str, one: str, two: str) -> Commit:
+    """The commit that two came from: the newest that is in the history of both, merges included. Raises NotFound."""
+    ids = [get_commit(ws, name=name, ref=ref).id for ref in (one, two)]
+    columns = select(data_commit.c.id, data_commit.c.parents, data_commit.c.created_us)
+    rows = ws.tx.all(columns.where(data_commit.c.project == ws.project, data_commit.c.dataset == name))
+    parents = {row.id: msgspec.json.decode(row.parents, type=list[str]) for row in rows}
+    made = {row.id: row.created_us for row in rows}
+    common = _above(ids[:1], parents) & _above(ids[1:], parents)
+    older = _above([parent for one_ in common for parent in parents[one_]], parents)
+    newest = max(common - older, key=lambda id_: (made[id_], id_), default="")
+    if not newest:
+        raise NotFound(f'"{name}@{one}" and "{name}@{two}" have no commit in common, so they cannot be merged.')
+    return get_commit(ws, name=name, ref=newest)
+
+
+def _above(starts: list[str], parents: dict[str, list[str]]) -> set[str]:
+    """Commits and all that they came from."""
+    found: set[str] = set()
+    way = list(starts)
+    while way:
+        if (one := way.pop()) not in found and one in parents:
+            found.add(one)
+            way += parents[one]
+    return found
 
 
 @operation("GET /datasets", allows="data.read")
