@@ -262,8 +262,8 @@ def merge(ws: Workspace, ref: str, into: str, ours: tuple[str, ...], theirs: tup
     from trine.errors import Conflict
 
     name, version = split_ref(ref)
-    prefer: dict[str, Side] = {pattern: "theirs" for pattern in theirs}
-    prefer |= {pattern: "ours" for pattern in ours}
+    prefer: dict[str, Side] = dict.fromkeys(theirs, "theirs")
+    prefer |= dict.fromkeys(ours, "ours")
     try:
         made = room.merge(name, version, into=into, prefer=prefer, message=message, ws=ws)
     except Conflict as error:
