@@ -128,7 +128,8 @@ def _told(report: Report) -> list[str]:
         f"{report.updated:,} brought up to date, {report.unchanged:,} here already",
         f"  points      {report.points:,} of {_count(report.metrics, 'metric')} ({report.points_moved:,} moved now)",
         f"  params      {report.params:,}, tags {report.tags:,}",
-        f"  files       {report.artifacts:,}, {report.artifact_bytes:,} bytes",
+        f"  files       {report.artifacts:,}, {report.artifact_bytes:,} bytes"
+        + (f", of {_count(report.models, 'logged model')} among them" if report.models else ""),
         f"  checksum    {report.checksum[:16]}: the same there and here",
         f"  took        {report.seconds:.1f} s"
         + (f", {report.points_per_s:,} points/s" if report.points > 10_000 else ""),

@@ -17,20 +17,24 @@ from sqlalchemy import Table, delete, func, insert, select, update
 from trine.errors import InvalidInput, NotFound
 from trine.ids import canonical_json, check_hash, digest
 from trine.ledger import upsert
-from trine.operations import Limit, Page, operation, page_of, page_start
+from trine.operations import Done, Limit, Page, operation, page_of, page_start
 from trine.tracking import series
 from trine.tracking.artifact_files import check_path
 from trine.tracking.folding import fold
+from trine.tracking.logged_models import Digits, ModelMetric, ModelState, RunInput
 from trine.tracking.recording import experiment_of, run_row, text_rows
 from trine.tracking.runs import Artifact, CodeVersion, Context, Key, Natural, ParamText, RunId, State, TagText, Title
 from trine.tracking.series import Points, Series
 from trine.tracking.tables import (
     code_version,
     experiment,
+    logged_model,
     run,
     run_artifact,
     run_import,
+    run_input,
     run_metric,
+    run_model,
     run_param,
     run_points,
     run_tag,
@@ -46,8 +50,33 @@ RunName = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+$", max_length
 Outcome = Literal["added", "updated", "continued", "unchanged", "kept", "changed", "behind"]
 
 
+class ForeignModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that a run wrote, at a step, with its files, whether or not it was registered."""
+
+    id: Digits
+    name: RunName
+    kind: str = ""
+    state: ModelState = "ready"
+    step: Natural = 0
+    params: dict[Key, str] = {}
+    tags: dict[Key, str] = {}
+    metrics: list[ModelMetric] = []
+    files: list[Artifact] = []
+    created_us: Micros
+    updated_us: Micros
+
+
+class ForeignExperiment(msgspec.Struct, frozen=True, kw_only=True):
+    """An experiment as another tool kept it."""
+
+    name: Title
+    tags: dict[Key, TagText] = {}
+    created_us: Micros
+    hidden: bool = False
+
+
 class ForeignRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as another tool kept it. `inputs` are nodes it used; `hidden` says that it was deleted there."""
+    """A run as another tool kept it, with the data it said it read; `hidden` says that it was deleted there."""
 
     id: RunId
     experiment: Title
@@ -62,7 +91,8 @@ class ForeignRun(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[Key, ParamText] = {}
     tags: dict[Key, TagText] = {}
     artifacts: list[Artifact] = []
-    inputs: list[str] = []
+    inputs: list[RunInput] = []
+    models: list[ForeignModel] = []
     code: CodeVersion | None = None
     context: Context = Context()
 
@@ -114,9 +144,15 @@ def checksum(one: ForeignRun, metrics: Mapping[str, str]) -> str:
             "tags",
         )
     }
-    facts["artifacts"] = sorted((file.path, file.hash) for file in one.artifacts)
+    facts["artifacts"] = _paths(one.artifacts)
+    facts["inputs"] = sorted((put.name, put.digest) for put in one.inputs)
+    facts["models"] = sorted((made.id, _paths(made.files)) for made in one.models)
     facts["metrics"] = dict(metrics)
     return digest(facts)
+
+
+def _paths(files: list[Artifact]) -> list[tuple[str, str]]:
+    return sorted((file.path, file.hash) for file in files)
 
 
 def points_digest(points: Points) -> str:
@@ -127,6 +163,20 @@ def points_digest(points: Points) -> str:
     for column in points.to_bytes():
         hasher.update(column)
     return hasher.hexdigest()
+
+
+@operation("POST /imports/experiments", allows="tracking.write")
+def import_experiments(ws: Workspace, *, source: Source, experiments: list[ForeignExperiment]) -> Done:
+    """Make the experiments that are not there; one of that name stays as it is."""
+    tx = ws.tx
+    known = {row.name for row in tx.all(select(experiment.c.name).where(experiment.c.project == ws.project))}
+    fresh = {one.name: one for one in experiments if one.name not in known}
+    for one in fresh.values():
+        row = {"tags": canonical_json(one.tags).decode(), "created_us": one.created_us}
+        hidden = tx.now_us if one.hidden else None
+        tx.execute(insert(experiment).values(project=ws.project, name=one.name, deleted_us=hidden, **row))
+    tx.touch(f"import:{source}", after=sorted(fresh))
+    return Done(f"import:{source}", bool(fresh))
 
 
 @operation("POST /imports", allows="tracking.write", keeps=False)
@@ -181,6 +231,10 @@ def checksums(ws: Workspace, ids: list[str]) -> dict[str, str]:
     for row in tx.all(select(run_artifact).where(run_artifact.c.run.in_(here))):
         files.setdefault(row.run, []).append(Artifact(row.path, row.hash, row.size_bytes))
     metrics = _metrics_here(ws, here)
+    inputs: dict[str, list[RunInput]] = {}
+    for row in tx.all(select(run_input.c.run, run_input.c.name, run_input.c.digest).where(run_input.c.run.in_(here))):
+        inputs.setdefault(row.run, []).append(RunInput(name=row.name, digest=row.digest))
+    models = _models_here(ws, here)
     found: dict[str, str] = {}
     for row in rows:
         one = ForeignRun(
@@ -195,8 +249,26 @@ def checksums(ws: Workspace, ids: list[str]) -> dict[str, str]:
             params=texts.get(row.id, {}).get("run_param", {}),
             tags=texts.get(row.id, {}).get("run_tag", {}),
             artifacts=files.get(row.id, []),
+            inputs=inputs.get(row.id, []),
+            models=models.get(row.id, []),
         )
         found[row.id] = checksum(one, metrics.get(row.id, {}))
+    return found
+
+
+def _models_here(ws: Workspace, ids: list[str]) -> dict[str, list[ForeignModel]]:
+    """The logged models that runs made, with their files."""
+    source = run_model.outerjoin(run_artifact, run_artifact.c.run == run_model.c.model)
+    columns = run_model.c.run, run_model.c.model, run_artifact.c.path, run_artifact.c.hash
+    query = select(*columns).select_from(source).where(run_model.c.run.in_(ids), run_model.c.role == "output")
+    files: dict[tuple[str, str], list[Artifact]] = {}
+    for row in ws.tx.all(query):
+        mine = files.setdefault((row.run, row.model), [])
+        if row.path is not None:
+            mine.append(Artifact(row.path, row.hash, 0))
+    found: dict[str, list[ForeignModel]] = {}
+    for (id, made), paths in files.items():
+        found.setdefault(id, []).append(ForeignModel(id=made, name=made, files=paths, created_us=0, updated_us=0))
     return found
 
 
@@ -276,7 +348,7 @@ class _Taking:
         self._add(run, [row])
         self._add(run_param, text_rows(one.id, one.params))
         self._add(run_tag, text_rows(one.id, one.tags))
-        self._add(run_artifact, _file_rows(one))
+        self._add(run_artifact, _file_rows(one.id, one.artifacts, one.ended_us or one.started_us))
         summaries = [{"run": one.id, "key": key, **series.summarise(line)} for key, line in columns.items()]
         self._add(run_metric, summaries)
         for key, line in columns.items():
@@ -292,10 +364,36 @@ class _Taking:
             body = {"project": ws.project, "node": one.code.node, "body": canonical_json(one.code).decode()}
             tx.execute(upsert(code_version, keep=True), body | {"created_us": tx.now_us})
             tx.link(node, "used", one.code.node)
-        for used in one.inputs:
-            tx.link(node, "used", used)
+        for put in one.inputs:
+            body = canonical_json(msgspec.to_builtins(put)).decode()
+            self._add(run_input, [{"run": one.id, "name": put.name, "digest": put.digest, "body": body}])
+            tx.link(node, "used", f"dataset:{put.name}@{put.digest}")
+        for made in one.models:
+            self._model(made, one, self.experiments[one.experiment])
         tx.make(node)
         return Taken(one.id, outcome, taken)
+
+    def _model(self, made: ForeignModel, one: ForeignRun, experiment: int) -> None:
+        about = {
+            "id": made.id,
+            "project": self.ws.project,
+            "experiment": experiment,
+            "name": made.name,
+            "run": one.id,
+            "kind": made.kind,
+            "state": made.state,
+            "reason": "",
+            "params": canonical_json(made.params).decode(),
+            "tags": canonical_json(made.tags).decode(),
+            "metrics": msgspec.json.encode(made.metrics).decode(),
+            "created_us": made.created_us,
+            "updated_us": made.updated_us,
+        }
+        self._add(logged_model, [about])
+        self._add(run_model, [{"run": one.id, "model": made.id, "role": "output", "step": made.step}])
+        self._add(run_artifact, _file_rows(made.id, made.files, made.created_us))
+        self.ws.tx.link(f"run:{one.id}", "produced", f"logged_model:{made.id}")
+        self.ws.tx.make(f"logged_model:{made.id}")
 
     def _go_on(self, part: Part, taken: int) -> Taken:
         """Points that follow on those that are there."""
@@ -321,7 +419,9 @@ class _Taking:
             raise NotFound(f"There is no object {min(missing)} in the store. Store the bytes before you name them.")
         for table, rows in self.rows.items():
             if rows:
-                self.ws.tx.execute(upsert(table) if table is run_import else insert(table), rows)
+                keep = table in (logged_model, run_model, run_input)  # a model can be there already, by another way
+                again = table in (run_import, run_artifact) or keep
+                self.ws.tx.execute(upsert(table, keep=keep) if again else insert(table), rows)
         self.rows = {}
 
 
@@ -335,17 +435,20 @@ def _columns(part: Part) -> dict[str, Points]:
     return columns
 
 
-def _file_rows(one: ForeignRun) -> list[dict[str, Any]]:
-    time_us = one.ended_us or one.started_us
+def _file_rows(id: str, files: list[Artifact], time_us: int) -> list[dict[str, Any]]:
     rows = {
         check_path(file.path): {"hash": check_hash(file.hash), "size_bytes": file.size_bytes, "created_us": time_us}
-        for file in one.artifacts
+        for file in files
     }
-    return [{"run": one.id, "path": path, **row} for path, row in rows.items()]
+    return [{"run": id, "path": path, **row} for path, row in rows.items()]
 
 
 def _forget(ws: Workspace, id: str) -> None:
     """What was imported of a run, to make room for its new state."""
-    for table in (run_param, run_tag, run_metric, run_points, run_artifact):
+    made = select(run_model.c.model).where(run_model.c.run == id, run_model.c.role == "output")
+    ids = [row.model for row in ws.tx.all(made)]
+    ws.tx.execute(delete(run_artifact).where(run_artifact.c.run.in_(ids)))
+    ws.tx.execute(delete(logged_model).where(logged_model.c.id.in_(ids), logged_model.c.project == ws.project))
+    for table in (run_param, run_tag, run_metric, run_points, run_artifact, run_input, run_model):
         ws.tx.execute(delete(table).where(table.c.run == id))
     ws.tx.execute(delete(run).where(run.c.id == id))

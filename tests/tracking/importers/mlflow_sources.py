@@ -11,6 +11,7 @@ PARENT, CHILD, GONE = (
     "3f47e10a7b7b484b800f8e8b86f6969e",
     "31f25702d3fc4b6da9e673b79d2886f7",
 )
+MADE = "m-fb233cc7cbcd43be85ba54fbd65744d7"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 START = 1_795_590_083_584
 
@@ -29,6 +30,12 @@ CREATE TABLE datasets (dataset_uuid VARCHAR(36), experiment_id INTEGER, name VAR
     dataset_source_type VARCHAR(36), dataset_source TEXT, dataset_schema TEXT, dataset_profile TEXT);
 CREATE TABLE inputs (input_uuid VARCHAR(36), source_type VARCHAR(36), source_id VARCHAR(36), destination_type VARCHAR(36),
     destination_id VARCHAR(36), step BIGINT);
+CREATE TABLE input_tags (input_uuid VARCHAR(36), name VARCHAR(255), value VARCHAR(500));
+CREATE TABLE experiment_tags (key VARCHAR(250), value TEXT, experiment_id INTEGER);
+CREATE TABLE logged_models (model_id VARCHAR(36) PRIMARY KEY, experiment_id INTEGER, name VARCHAR(500),
+    artifact_location VARCHAR(1000), creation_timestamp_ms BIGINT, last_updated_timestamp_ms BIGINT, status INTEGER,
+    lifecycle_stage VARCHAR(32), model_type VARCHAR(500), source_run_id VARCHAR(32), status_message VARCHAR(1000));
+CREATE TABLE logged_model_params (model_id VARCHAR(36), experiment_id INTEGER, param_key VARCHAR(255), param_value TEXT);
 CREATE TABLE registered_models (name VARCHAR(256) PRIMARY KEY, creation_time BIGINT, last_updated_time BIGINT,
     description VARCHAR(5000));
 CREATE TABLE registered_model_tags (key VARCHAR(250), value VARCHAR(5000), name VARCHAR(256));
@@ -77,6 +84,12 @@ def database(folder: Path) -> Path:
         db.executemany("INSERT INTO metrics VALUES (?,?,?,?,?,?)", points)
         db.execute("INSERT INTO datasets VALUES ('d1', 1, 'iris', '4fb5574f', 'local', '{}', '{}', '{}')")
         db.execute("INSERT INTO inputs VALUES ('i1', 'DATASET', 'd1', 'RUN', ?, 0)", (PARENT,))
+        db.execute("INSERT INTO input_tags VALUES ('i1', 'mlflow.data.context', 'training')")
+        db.execute("INSERT INTO experiment_tags VALUES ('owner', 'ana', 1)")
+        place = f"{where}/models/{MADE}/artifacts"
+        row = (MADE, 1, "forest", place, START + 9, START + 10, 2, "active", None, PARENT, None)
+        db.execute("INSERT INTO logged_models VALUES (?,?,?,?,?,?,?,?,?,?,?)", row)
+        db.execute("INSERT INTO logged_model_params VALUES (?, 1, 'depth', '3')", (MADE,))
         db.execute("INSERT INTO registered_models VALUES ('churn', ?, ?, 'who leaves')", (START, START))
         db.execute("INSERT INTO registered_model_tags VALUES ('owner', 'ana', 'churn')")
         db.execute("INSERT INTO registered_model_aliases VALUES ('champion', 1, 'churn')")
@@ -101,6 +114,9 @@ def database(folder: Path) -> Path:
     (files / "model" / "MLmodel").write_text(MLMODEL)
     (files / "model" / "model.ubj").write_bytes(b"\x00\x01\x02")
     (files / "notes.txt").write_text("hello")
+    made = folder / "mlruns" / "1" / "models" / MADE / "artifacts"
+    made.mkdir(parents=True)
+    (made / "MLmodel").write_text(MLMODEL)
     return path
 
 
@@ -109,6 +125,11 @@ def more_points(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("INSERT INTO metrics VALUES ('val/auc', 0.95, ?, ?, 4, 0)", (START + 100, CHILD))
         db.execute("UPDATE runs SET status = 'FINISHED', end_time = ? WHERE run_uuid = ?", (START + 9_000, CHILD))
+
+
+def another_model_file(path: Path) -> None:
+    """The parent's model gets one more file."""
+    (path.parent / "mlruns" / "1" / "models" / MADE / "artifacts" / "more.bin").write_bytes(b"more")
 
 
 def many_points(path: Path, runs: int, points: int) -> None:

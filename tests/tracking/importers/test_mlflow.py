@@ -12,13 +12,15 @@ from pathlib import Path
 import mlflow_sources as made
 import pytest
 from click.testing import CliRunner
-from mlflow_sources import CHILD, COMMIT, GONE, PARENT, START
+from mlflow_sources import CHILD, COMMIT, GONE, MADE, PARENT, START
 
 import trine
 from trine import models, tracking
 from trine.cli import main
 from trine.errors import InvalidInput, NotFound
 from trine.models.importing import move_models_in
+from trine.tracking import logged_models
+from trine.tracking.experiment import find_experiment
 from trine.tracking.importers import open_source
 from trine.tracking.importers.writer import move_in
 from trine.tracking.importing import list_imports
@@ -27,7 +29,7 @@ from trine.workspace import Workspace, connect
 
 def test_runs_of_a_database_are_here_as_they_were_there(ws: Workspace, tmp_path: Path) -> None:
     report = move_in(open_source("mlflow", f"sqlite:///{made.database(tmp_path)}"), ws=ws)
-    assert (report.runs, report.added, report.nested, report.points, report.artifacts) == (3, 3, 1, 1_004, 3)
+    assert (report.runs, report.added, report.nested, report.points, report.artifacts) == (3, 3, 1, 1_004, 4)
     assert report.checksum == report.source_checksum and not report.problems
     one = tracking.get_run(PARENT, ws=ws)
     assert (one.experiment, one.name, one.state, one.author) == ("churn", "parent", "finished", "ana")
@@ -40,6 +42,19 @@ def test_runs_of_a_database_are_here_as_they_were_there(ws: Workspace, tmp_path:
     odd = tracking.history(one, "odd", ws=ws)["value"].to_list()
     assert math.isnan(odd[0]) and odd[1:] == [math.inf, -math.inf]
     assert tracking.read_artifact(one, "notes.txt", ws=ws) == b"hello"
+    model = logged_models.get_logged_model(ws, id=MADE)
+    assert (model.name, model.run, model.params, model.created_us) == (
+        "forest",
+        PARENT,
+        {"depth": "3"},
+        (START + 9) * 1_000,
+    )
+    assert [file.path for file in logged_models.list_model_files(ws, id=MADE)] == ["MLmodel"]
+    assert model.node in one.outputs
+    links = logged_models.list_links(ws, runs=[PARENT])[0]
+    assert links.inputs[0].tags == {"mlflow.data.context": "training"}
+    about = find_experiment(ws, name="churn")
+    assert about.tags == {"owner": "ana"} and about.created_us == START * 1_000
     child = tracking.get_run(CHILD, ws=ws)
     assert (child.parent, child.state, child.ended_us) == (PARENT, "running", None)
     assert child.metrics["val/auc"].last_step == -3
@@ -66,8 +81,10 @@ def test_what_went_on_there_is_brought_up_to_date(ws: Workspace, tmp_path: Path)
     path = made.database(tmp_path)
     move_in(open_source("mlflow", str(path)), ws=ws)
     made.more_points(path)
+    made.another_model_file(path)
     report = move_in(open_source("mlflow", str(path)), ws=ws)
-    assert (report.added, report.updated, report.unchanged) == (0, 1, 2)
+    assert (report.added, report.updated, report.unchanged) == (0, 2, 1)
+    assert len(logged_models.list_model_files(ws, id=MADE)) == 2
     child = tracking.get_run(CHILD, ws=ws)
     assert child.state == "finished" and child.metrics["val/auc"].count == 2 and child.metrics["val/auc"].last == 0.95
 
@@ -123,6 +140,23 @@ def test_an_mlruns_folder_gives_runs_files_and_models(local_ws: Workspace, tmp_p
     version = models.resolve("churn@champion")
     assert version.run == PARENT and version.stage == "Staging" and version.size_bytes > 0
     assert move_in(source).unchanged == 2
+
+
+def test_two_imports_at_once_are_one(folder: Path, tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    path = made.database(tmp_path)
+    made.many_points(path, 10, 500)
+
+    def work(_: int) -> tuple[str, int]:
+        with connect(folder) as ws:
+            report = move_in(open_source("mlflow", str(path)), ws=ws)
+            return report.checksum, report.points
+
+    with ThreadPoolExecutor(3) as pool:
+        assert len(set(pool.map(work, range(3)))) == 1
+    with connect(folder) as ws:
+        assert sum(one.taken for one in list_imports(ws).items) == 11_004
 
 
 DIES = """
@@ -215,7 +249,7 @@ def test_files_that_are_gone_are_said_and_can_be_named(local_ws: Workspace, tmp_
     report = move_in(open_source("mlflow", str(path)))
     assert report.artifacts == 0 and "--artifacts" in report.problems[0]
     again = move_in(open_source("mlflow", str(path), {"artifacts": str(tmp_path / "elsewhere")}))
-    assert (again.updated, again.artifacts, again.problems) == (1, 3, [])
+    assert (again.updated, again.artifacts, again.problems) == (1, 4, [])
 
 
 @pytest.mark.parametrize(

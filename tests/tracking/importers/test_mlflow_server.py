@@ -16,16 +16,19 @@ from mlflow_sources import CHILD, MLMODEL, PARENT, START
 from trine import models, tracking
 from trine.errors import NotFound, Unavailable
 from trine.models.importing import move_models_in
+from trine.tracking import logged_models
+from trine.tracking.experiment import find_experiment
 from trine.tracking.importers import mlflow_server, open_source
 from trine.tracking.importers.writer import move_in
 from trine.workspace import Workspace
 
 LOSS = [{"key": "loss", "value": 1 / (step + 1), "timestamp": START + step, "step": step} for step in range(7)]
 ODD = [{"key": "odd", "value": one, "timestamp": START, "step": at} for at, one in enumerate(("NaN", "Infinity", -1.5))]
+MADE = "m-fb233cc7cbcd43be85ba54fbd65744d7"
 FILES = {
     f"1/{PARENT}/artifacts/notes/a b.txt": b"hello",
-    "1/models/m-1/artifacts/MLmodel": MLMODEL.encode(),
-    "1/models/m-1/artifacts/model.ubj": b"\x00\x01",
+    f"1/models/{MADE}/artifacts/MLmodel": MLMODEL.encode(),
+    f"1/models/{MADE}/artifacts/model.ubj": b"\x00\x01",
 }
 
 
@@ -52,7 +55,14 @@ PARENT_RUN = {
         "tags": [{"key": "team", "value": "red"}],
         "metrics": [LOSS[-1], ODD[-1]],
     },
-    "inputs": {"dataset_inputs": [{"dataset": {"name": "iris", "digest": "4fb5574f"}}]},
+    "inputs": {
+        "dataset_inputs": [
+            {
+                "dataset": {"name": "iris", "digest": "4fb5574f", "source_type": "local", "source": "{}"},
+                "tags": [{"key": "mlflow.data.context", "value": "training"}],
+            }
+        ]
+    },
 }
 CHILD_RUN = {
     "info": info(CHILD, "child", "KILLED"),
@@ -66,13 +76,28 @@ VERSION = {
     "current_stage": "Production",
 }
 MODEL = {"name": "churn", "creation_timestamp": START, "aliases": [{"alias": "champion", "version": "1"}]}
-LOGGED = {"model_id": "m-1", "name": "model", "source_run_id": PARENT, "creation_timestamp_ms": START}
+LOGGED = {"model_id": MADE, "name": "model", "source_run_id": PARENT, "creation_timestamp_ms": START}
 ANSWERS: dict[str, tuple[str, list[Any]]] = {
-    "experiments/search": ("experiments", [{"experiment_id": "1", "name": "churn", "lifecycle_stage": "active"}]),
+    "experiments/search": (
+        "experiments",
+        [
+            {
+                "experiment_id": "1",
+                "name": "churn",
+                "lifecycle_stage": "active",
+                "tags": [{"key": "owner", "value": "ana"}],
+            }
+        ],
+    ),
     "runs/search": ("runs", [PARENT_RUN, CHILD_RUN]),
     "logged-models/search": (
         "models",
-        [{"info": LOGGED | {"artifact_uri": "mlflow-artifacts:/1/models/m-1/artifacts"}}],
+        [
+            {
+                "data": {"params": [{"key": "depth", "value": "3"}]},
+                "info": LOGGED | {"artifact_uri": f"mlflow-artifacts:/1/models/{MADE}/artifacts"},
+            }
+        ],
     ),
     "registered-models/search": ("registered_models", [MODEL]),
     "model-versions/search": ("model_versions", [VERSION]),
@@ -106,7 +131,7 @@ class StandIn(BaseHTTPRequestHandler):
         elif name == "metrics/get-history":
             self.send_page("metrics", {"loss": LOSS, "odd": ODD}[asked["metric_key"]], asked)
         elif name == "model-versions/get-download-uri":
-            self.send_json({"artifact_uri": "mlflow-artifacts:/1/models/m-1/artifacts"})
+            self.send_json({"artifact_uri": f"mlflow-artifacts:/1/models/{MADE}/artifacts"})
         elif below == "":
             root = asked["path"] + "/"
             found = {one.removeprefix(root).partition("/")[::2] for one in FILES if one.startswith(root)}
@@ -163,7 +188,12 @@ def test_runs_files_and_registry_come_over_the_wire(local_ws: Workspace, server:
     odd = tracking.history(one, "odd")["value"].to_list()
     assert math.isnan(odd[0]) and odd[1:] == [math.inf, -1.5]
     assert tracking.read_artifact(one, "notes/a b.txt") == b"hello"
-    assert tracking.read_artifact(one, "model/model.ubj") == b"\x00\x01"
+    made = logged_models.get_logged_model(local_ws, id=MADE)
+    assert (made.name, made.run, made.state, made.params) == ("model", PARENT, "ready", {"depth": "3"})
+    assert [file.path for file in logged_models.list_model_files(local_ws, id=MADE)] == ["MLmodel", "model.ubj"]
+    links = logged_models.list_links(local_ws, runs=[PARENT])[0]
+    assert links.inputs[0].tags == {"mlflow.data.context": "training"} and links.models[0].model == MADE
+    assert find_experiment(local_ws, name="churn").tags == {"owner": "ana"}
     move_models_in(source)
     version = models.resolve("churn@champion")
     assert (version.run, version.stage, version.size_bytes) == (PARENT, "Production", len(MLMODEL) + 2)

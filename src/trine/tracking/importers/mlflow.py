@@ -18,6 +18,7 @@ from typing import Any
 
 from trine.errors import InvalidInput, NotFound
 from trine.tracking.importers.source import Source, SourceRun, columns, run_id
+from trine.tracking.logged_models import ModelState
 from trine.tracking.runs import CodeVersion, Context, State
 from trine.tracking.series import Points
 
@@ -114,9 +115,19 @@ def made_run(
     )
 
 
-def dataset_node(name: str, digest: str) -> str:
-    """The node of a dataset that a run read."""
-    return f"dataset:{name}@{digest}"
+MODEL_STATES: dict[Any, ModelState] = {
+    1: "pending",
+    2: "ready",
+    3: "failed",
+    "LOGGED_MODEL_PENDING": "pending",
+    "LOGGED_MODEL_READY": "ready",
+    "LOGGED_MODEL_UPLOAD_FAILED": "failed",
+}
+
+
+def is_model_id(id: str) -> bool:
+    """Whether a logged model can keep its id."""
+    return re.fullmatch(r"m-[0-9a-f]{32}", id) is not None
 
 
 def stage_of(stage: Any) -> str:

@@ -11,9 +11,18 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from trine.errors import InvalidInput, NotFound
-from trine.tracking.importers.mlflow import dataset_node, made_run, metric_columns, stage_of
+from trine.tracking.importers.mlflow import INFINITE, MODEL_STATES, is_model_id, made_run, metric_columns, stage_of
 from trine.tracking.importers.mlflow_artifacts import Artifacts
-from trine.tracking.importers.source import SourceFile, SourceModel, SourceRun, SourceVersion, run_id
+from trine.tracking.importers.source import (
+    SourceExperiment,
+    SourceFile,
+    SourceModel,
+    SourceModelFiles,
+    SourceRun,
+    SourceVersion,
+    run_id,
+)
+from trine.tracking.logged_models import ModelMetric, RunInput
 from trine.tracking.series import Points
 
 Row = dict[str, Any]
@@ -54,6 +63,20 @@ class Database:
 
     # -- runs -----------------------------------------------------------------------------------------------------------
 
+    def experiments(self) -> Iterator[SourceExperiment]:
+        """Experiments, deleted ones too."""
+        with self.engine.connect() as connection:
+            tags: dict[int, dict[str, str]] = {}
+            for row in self._rows(connection, "experiment_tags"):
+                tags.setdefault(row["experiment_id"], {})[row["key"]] = row["value"] or ""
+            for row in self._rows(connection, "experiments", "ORDER BY experiment_id"):
+                yield SourceExperiment(
+                    name=_within(row, "/"),
+                    tags=tags.get(row["experiment_id"], {}),
+                    created_us=int(row.get("creation_time") or 0) * 1_000,
+                    hidden=row["lifecycle_stage"] == "deleted",
+                )
+
     def runs(self) -> Iterator[SourceRun]:
         """Runs by start, then id."""
         with self.engine.connect() as connection:
@@ -74,11 +97,6 @@ class Database:
         tags = self._rows(connection, "tags", "WHERE run_uuid = :id", id=id)
         problems: list[str] = []
         files = self._files(row["artifact_uri"], "", problems) if row["artifact_uri"] else []
-        taken: set[str] = set()
-        for one in logged:
-            name = one["name"] if one["name"] not in taken else one["model_id"]
-            taken.add(name)
-            files += self._files(one["artifact_location"], f"{name}/", problems)
         return made_run(
             id=id,
             name=row.get("name") or "",
@@ -92,8 +110,9 @@ class Database:
             ids=ids,
             params={one["key"]: one["value"] for one in params},
             points=self._points(connection, id),
-            files=list({file.path: file for file in files}.values()),
+            files=files,
             inputs=self._inputs(connection, id),
+            models=[self._logged(connection, one, problems) for one in logged if is_model_id(one["model_id"])],
             problems=problems,
         )
 
@@ -114,14 +133,61 @@ class Database:
         cursor.close()
         return metric_columns(rows)
 
-    def _inputs(self, connection: sa.Connection, id: str) -> list[str]:
-        if "inputs" not in self.tables:
+    def _inputs(self, connection: sa.Connection, id: str) -> list[RunInput]:
+        if not {"inputs", "datasets"} <= self.tables:
             return []
         query = (
-            "SELECT d.name, d.digest FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id "
-            "WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN' AND i.destination_id = :id ORDER BY 1, 2"
+            "SELECT d.*, i.input_uuid FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id "
+            "WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN' AND i.destination_id = :id ORDER BY name, digest"
         )
-        return [dataset_node(*row) for row in connection.execute(sa.text(query), {"id": id})]
+        found: list[RunInput] = []
+        for row in connection.execute(sa.text(query), {"id": id}).mappings().all():
+            tags = self._rows(connection, "input_tags", "WHERE input_uuid = :id", id=row["input_uuid"])
+            found.append(
+                RunInput(
+                    name=row["name"],
+                    digest=row["digest"],
+                    source_type=row["dataset_source_type"] or "",
+                    source=row["dataset_source"] or "",
+                    schema=row["dataset_schema"] or "",
+                    profile=row["dataset_profile"] or "",
+                    tags={one["name"]: one["value"] or "" for one in tags},
+                )
+            )
+        return found
+
+    def _logged(self, connection: sa.Connection, one: Row, problems: list[str]) -> SourceModelFiles:
+        """A model that a run wrote (MLflow 3)."""
+        id = one["model_id"]
+
+        def mine(table: str) -> list[Row]:
+            return self._rows(connection, table, "WHERE model_id = :id", id=id)
+
+        metrics = {
+            row["metric_name"]: ModelMetric(
+                row["metric_name"],
+                row["metric_value"],
+                row["metric_timestamp_ms"] * 1_000,
+                row["metric_step"],
+                row["run_id"],
+                row["dataset_name"] or "",
+                row["dataset_digest"] or "",
+            )
+            for row in sorted(mine("logged_model_metrics"), key=lambda row: row["metric_timestamp_ms"])
+            if row["metric_value"] is not None and abs(row["metric_value"]) < INFINITE
+        }
+        return SourceModelFiles(
+            id=id,
+            name=one["name"],
+            kind=one["model_type"] or "",
+            state=MODEL_STATES.get(one["status"], "ready"),
+            params={row["param_key"]: row["param_value"] for row in mine("logged_model_params")},
+            tags={row["tag_key"]: row["tag_value"] for row in mine("logged_model_tags")},
+            metrics=list(metrics.values()),
+            created_us=one["creation_timestamp_ms"] * 1_000,
+            updated_us=one["last_updated_timestamp_ms"] * 1_000,
+            files=self._files(one["artifact_location"], "", problems),
+        )
 
     # -- registry -------------------------------------------------------------------------------------------------------
 

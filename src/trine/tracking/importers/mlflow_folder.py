@@ -9,17 +9,20 @@ from typing import Any
 import yaml
 
 from trine.errors import NotFound
-from trine.tracking.importers.mlflow import BY_NUMBER, dataset_node, made_run, stage_of
+from trine.tracking.importers.mlflow import BY_NUMBER, MODEL_STATES, is_model_id, made_run, stage_of
 from trine.tracking.importers.mlflow_artifacts import Artifacts
 from trine.tracking.importers.source import (
+    SourceExperiment,
     SourceFile,
     SourceModel,
+    SourceModelFiles,
     SourceRun,
     SourceVersion,
     columns,
     files_of,
     run_id,
 )
+from trine.tracking.logged_models import RunInput
 from trine.tracking.series import Points
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -38,6 +41,18 @@ class Folder:
         self.artifacts = Artifacts(folder.parent, artifacts)
 
     # -- runs -----------------------------------------------------------------------------------------------------------
+
+    def experiments(self) -> Iterator[SourceExperiment]:
+        """Experiments, deleted ones too."""
+        for about in sorted([*self.folder.glob("*/meta.yaml"), *self.folder.glob(".trash/*/meta.yaml")]):
+            if about.parent.name != "models":
+                meta = _meta(about)
+                yield SourceExperiment(
+                    name=str(meta.get("name", about.parent.name)),
+                    tags=_texts(about.parent / "tags"),
+                    created_us=int(meta.get("creation_time") or 0) * 1_000,
+                    hidden=meta.get("lifecycle_stage") == "deleted",
+                )
 
     def runs(self) -> Iterator[SourceRun]:
         """Runs by experiment and folder; those of deleted experiments too."""
@@ -63,11 +78,6 @@ class Folder:
         files = files_of(folder / "artifacts")
         if not files and meta.get("artifact_uri"):
             files = self._files(str(meta["artifact_uri"]), "", problems)
-        taken: set[str] = set()
-        for one in logged:
-            name = one["name"] if one["name"] not in taken else one["model_id"]
-            taken.add(name)
-            files += files_of(one["folder"] / "artifacts", f"{name}/")
         points: dict[str, Points] = {}
         for key, path in _entries(folder / "metrics"):
             try:
@@ -88,8 +98,9 @@ class Folder:
             ids=ids,
             params=_texts(folder / "params"),
             points=points,
-            files=list({file.path: file for file in files}.values()),
+            files=files,
             inputs=_inputs(folder),
+            models=[_logged(one) for one in logged if is_model_id(one["model_id"])],
             problems=problems,
         )
 
@@ -194,13 +205,33 @@ def _points(text: str) -> Points:
     return columns(steps.astype(np.int64), table[:, 0].astype(np.int64) * 1_000, table[:, 1])
 
 
-def _inputs(folder: Path) -> list[str]:
+def _logged(one: dict[str, Any]) -> SourceModelFiles:
+    """A model that a run wrote (MLflow 3)."""
+    folder: Path = one["folder"]
+    return SourceModelFiles(
+        id=one["model_id"],
+        name=str(one.get("name") or one["model_id"]),
+        kind=one.get("model_type") or "",
+        state=MODEL_STATES.get(one.get("status"), "ready"),
+        params=_texts(folder / "params"),
+        tags=_texts(folder / "tags"),
+        created_us=int(one.get("creation_timestamp") or 0) * 1_000,
+        updated_us=int(one.get("last_updated_timestamp") or 0) * 1_000,
+        files=files_of(folder / "artifacts"),
+    )
+
+
+def _inputs(folder: Path) -> list[RunInput]:
     """The datasets a run read."""
-    found: list[str] = []
+    found: dict[tuple[str, str], RunInput] = {}
     for path in sorted(folder.glob("inputs/*/meta.yaml")):
         one = _meta(path)
         about = folder.parent / "datasets" / str(one.get("source_id")) / "meta.yaml"
         if one.get("source_type") == "DATASET" and about.is_file():
-            dataset = _meta(about)
-            found.append(dataset_node(str(dataset.get("name")), str(dataset.get("digest"))))
-    return sorted(found)
+            data = {name: str(value) for name, value in _meta(about).items() if value is not None}
+            kept = {
+                name: data.get(name, "") for name in ("name", "digest", "source_type", "source", "schema", "profile")
+            }
+            tags = {str(key): str(value) for key, value in (one.get("tags") or {}).items()}
+            found[kept["name"], kept["digest"]] = RunInput(**kept, tags=tags)
+    return [found[key] for key in sorted(found)]

@@ -11,9 +11,18 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from trine.errors import NotFound, Unavailable
-from trine.tracking.importers.mlflow import dataset_node, made_run, metric_columns, stage_of
+from trine.tracking.importers.mlflow import MODEL_STATES, is_model_id, made_run, metric_columns, stage_of
 from trine.tracking.importers.mlflow_artifacts import Artifacts
-from trine.tracking.importers.source import SourceFile, SourceModel, SourceRun, SourceVersion, run_id
+from trine.tracking.importers.source import (
+    SourceExperiment,
+    SourceFile,
+    SourceModel,
+    SourceModelFiles,
+    SourceRun,
+    SourceVersion,
+    run_id,
+)
+from trine.tracking.logged_models import RunInput
 from trine.tracking.series import Points
 
 API, PROXY = "api/2.0/mlflow", "api/2.0/mlflow-artifacts/artifacts"
@@ -105,6 +114,31 @@ class Server:
             experiment = experiments[one["info"]["experiment_id"]]
             yield self._run(one, experiment["name"], experiment.get("lifecycle_stage") == "deleted", ids, logged)
 
+    def experiments(self) -> Iterator[SourceExperiment]:
+        """Experiments, deleted ones too."""
+        asked = {"view_type": "ALL", "max_results": 1_000}
+        for one in self._pages(self._post, "experiments/search", "experiments", **asked):
+            yield SourceExperiment(
+                name=one["name"],
+                tags=_texts(one.get("tags", ())),
+                created_us=int(one.get("creation_time") or 0) * 1_000,
+                hidden=one.get("lifecycle_stage") == "deleted",
+            )
+
+    def _logged(self, model: dict[str, Any], problems: list[str]) -> SourceModelFiles:
+        data = model.get("data", {})
+        return SourceModelFiles(
+            id=model["model_id"],
+            name=model["name"],
+            kind=model.get("model_type", ""),
+            state=MODEL_STATES.get(model.get("status"), "ready"),
+            params=_texts(data.get("params", ())),
+            tags=_texts(model.get("tags", ())),
+            created_us=int(model.get("creation_timestamp_ms", 0)) * 1_000,
+            updated_us=int(model.get("last_updated_timestamp_ms", 0)) * 1_000,
+            files=self._files(model["artifact_uri"], "", problems),
+        )
+
     def _logged_models(self, experiments: list[str]) -> dict[str, list[dict[str, Any]]]:
         """Logged models (MLflow 3) by the run that made them, oldest first."""
         found: dict[str, list[dict[str, Any]]] = {}
@@ -112,7 +146,9 @@ class Server:
             for id in experiments:
                 query = {"experiment_ids": [id], "max_results": 50}
                 for one in self._pages(self._post, "logged-models/search", "models", **query):
-                    found.setdefault(one["info"].get("source_run_id", ""), []).append(one["info"])
+                    found.setdefault(one["info"].get("source_run_id", ""), []).append(
+                        {**one["info"], "data": one.get("data", {})}
+                    )
         except NotFound:
             return {}
         for models in found.values():
@@ -131,12 +167,6 @@ class Server:
         id = info["run_id"]
         problems: list[str] = []
         files = self._files(info.get("artifact_uri", ""), "", problems)
-        taken: set[str] = set()
-        for model in logged.get(id, ()):
-            name = model["name"] if model["name"] not in taken else model["model_id"]
-            taken.add(name)
-            files += self._files(model["artifact_uri"], f"{name}/", problems)
-        datasets = [put["dataset"] for put in one.get("inputs", {}).get("dataset_inputs", ())]
         return made_run(
             id=id,
             name=info.get("run_name", ""),
@@ -150,8 +180,9 @@ class Server:
             ids=ids,
             params=_texts(data.get("params", ())),
             points={last["key"]: self._history(id, last["key"]) for last in data.get("metrics", ())},
-            files=list({file.path: file for file in files}.values()),
-            inputs=sorted(dataset_node(put["name"], put["digest"]) for put in datasets),
+            files=files,
+            models=[self._logged(model, problems) for model in logged.get(id, ()) if is_model_id(model["model_id"])],
+            inputs=[_input(put) for put in one.get("inputs", {}).get("dataset_inputs", ())],
             problems=problems,
         )
 
@@ -254,6 +285,12 @@ class Server:
         named = {"name": one["name"], "version": one["version"]}
         place = self._get("model-versions/get-download-uri", **named).get("artifact_uri", "")
         return self._files(place, "", problems)
+
+
+def _input(put: dict[str, Any]) -> RunInput:
+    data = put["dataset"]
+    kept = {name: data.get(name) or "" for name in ("name", "digest", "source_type", "source", "schema", "profile")}
+    return RunInput(**kept, tags=_texts(put.get("tags", ())))
 
 
 def _texts(pairs: Any) -> dict[str, str]:

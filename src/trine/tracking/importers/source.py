@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from trine.ids import digest
+from trine.tracking.logged_models import ModelMetric, ModelState, RunInput
 from trine.tracking.runs import CodeVersion, Context, State
 from trine.tracking.series import Points
 
@@ -25,6 +26,31 @@ class SourceFile(msgspec.Struct, frozen=True):
     local: Path | None = None
     data: bytes | None = None
     fetch: Callable[[Path], None] | None = None
+
+
+class SourceModelFiles(msgspec.Struct, kw_only=True):
+    """A model that a run wrote (`id` is m- and 32 hex digits), whether or not it was registered."""
+
+    id: str
+    name: str
+    kind: str = ""
+    state: ModelState = "ready"
+    step: int = 0
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    metrics: list[ModelMetric] = []
+    created_us: int = 0
+    updated_us: int = 0
+    files: list[SourceFile] = []
+
+
+class SourceExperiment(msgspec.Struct, kw_only=True):
+    """What is said of an experiment, when a tool says more than its name."""
+
+    name: str
+    tags: dict[str, str] = {}
+    created_us: int = 0
+    hidden: bool = False
 
 
 class SourceRun(msgspec.Struct, kw_only=True):
@@ -45,7 +71,8 @@ class SourceRun(msgspec.Struct, kw_only=True):
     tags: dict[str, str] = {}
     points: dict[str, Points] = {}
     files: list[SourceFile] = []
-    inputs: list[str] = []
+    inputs: list[RunInput] = []
+    models: list[SourceModelFiles] = []
     code: CodeVersion | None = None
     context: Context = Context()
     problems: list[str] = []
@@ -78,7 +105,10 @@ class SourceModel(msgspec.Struct, kw_only=True):
 
 
 class Source(Protocol):
-    """A history that can be moved in. Both iterators may be asked for again, and then give the same."""
+    """A history that can be moved in. What it iterates may be asked for again, and then is the same.
+
+    A source whose experiments have more than names gives them by a method `experiments() -> Iterator[SourceExperiment]`.
+    """
 
     kind: str
     location: str

@@ -6,7 +6,7 @@ import contextlib
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from trine.operations import every
 from trine.tracking import importing as door
 from trine.tracking import series
 from trine.tracking.artifact_files import check_path
-from trine.tracking.importers.source import Source, SourceFile, SourceRun
-from trine.tracking.importing import ForeignRun, Import, Part
+from trine.tracking.experiment import all_experiments
+from trine.tracking.importers.source import Source, SourceExperiment, SourceFile, SourceModelFiles, SourceRun
+from trine.tracking.importing import ForeignExperiment, ForeignModel, ForeignRun, Import, Part
 from trine.tracking.runs import Artifact
 from trine.tracking.series import Points
 from trine.workspace import Workspace, current_workspace
@@ -57,6 +58,7 @@ class Report(msgspec.Struct, kw_only=True):
     metrics: int = 0
     points: int = 0
     points_moved: int = 0
+    models: int = 0
     artifacts: int = 0
     artifact_bytes: int = 0
     cut: int = 0
@@ -90,6 +92,7 @@ class _Mover:
     def move(self) -> Report:
         start = time.perf_counter()
         self.known = {one.run: one for one in every(door.list_imports, self.ws, source=self.source.kind)}
+        self._experiments()
         for found in self.source.runs():
             self._take(found)
         self._send()
@@ -110,6 +113,25 @@ class _Mover:
                 runs=wrong[:100],
             )
         return report
+
+    def _experiments(self) -> None:
+        """Make the experiments that are not here yet, so that they have their tags and times."""
+        given: Callable[[], Iterable[SourceExperiment]] = getattr(self.source, "experiments", tuple)
+        found = list(given())
+        if found:
+            known = {one.name for one in all_experiments(self.ws)}
+            fresh = [
+                ForeignExperiment(
+                    name=_line(one.name, 500) or "default",
+                    tags=self._texts(one.tags, "tags", 8_000, {}),
+                    created_us=max(0, one.created_us),
+                    hidden=one.hidden,
+                )
+                for one in found
+                if (_line(one.name, 500) or "default") not in known
+            ]
+            if fresh:
+                door.import_experiments(self.ws, source=self.source.kind, experiments=fresh)
 
     def _here(self) -> dict[str, str]:
         """The checksums of the runs as the workspace has them."""
@@ -138,8 +160,10 @@ class _Mover:
         report.tags += len(one.tags)
         report.metrics += len(points)
         report.points += count
-        report.artifacts += len(one.artifacts)
-        report.artifact_bytes += sum(file.size_bytes for file in one.artifacts)
+        stored = [*one.artifacts, *(file for made in one.models for file in made.files)]
+        report.artifacts += len(stored)
+        report.artifact_bytes += sum(file.size_bytes for file in stored)
+        report.models += len(one.models)
         report.problems += [one for one in dict.fromkeys(found.problems) if one not in report.problems]
         known = self.known.get(one.id)
         if known and known.digest == sum_ and known.taken == count:
@@ -214,11 +238,24 @@ class _Mover:
             params=params,
             tags=tags,
             artifacts=self._store(found, files),
-            inputs=[node for node in found.inputs if node.isprintable()],
+            inputs=[msgspec.structs.replace(put, name=_line(put.name, 500) or "data") for put in found.inputs],
+            models=[self._model(found, made) for made in found.models],
             code=found.code,
             context=found.context,
         )
         return one, points
+
+    def _model(self, found: SourceRun, made: SourceModelFiles) -> ForeignModel:
+        facts = {
+            name: getattr(made, name) for name in ("id", "kind", "state", "step", "metrics", "created_us", "updated_us")
+        }
+        return ForeignModel(
+            name=_line(made.name, 250) or made.id,
+            params=self._texts(made.params, "params", 6_000, {}),
+            tags=self._texts(made.tags, "tags", 8_000, {}),
+            files=self._store(found, made.files),
+            **facts,
+        )
 
     def _texts(
         self, texts: dict[str, str], what: str, longest: int, whole: dict[str, dict[str, str]]
