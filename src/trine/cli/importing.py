@@ -136,7 +136,7 @@ def _told(report: Report) -> list[str]:
     ]
     if report.cut:
         lines.append(f"  long texts  {report.cut:,} params, tags or names are whole in a file of their run, imported/")
-    for what, ids in (("was not imported", report.kept), ("was changed here since", report.changed)):
+    for what, ids in (("was not imported", report.kept), ("was changed or removed here since", report.changed)):
         if ids:
             more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
             lines.append(f"  left alone  {', '.join(ids[:5])}{more}: {'it' if len(ids) == 1 else 'each'} {what}")
@@ -170,9 +170,19 @@ def _rest(problems: list[str]) -> list[str]:
 @option("--experiment", "-e", default="", help="Only runs of this experiment.")
 @command(example="trine export parquet ./tables\ntrine export mlflow ./mlruns -e churn")
 def export(ws: Workspace, form: str, folder: str, expression: str, experiment: str) -> None:
-    """Runs as files: an mlruns folder that MLflow reads, or Parquet tables of runs, params, tags, metrics and points."""
+    """Runs as files: an mlruns folder that MLflow reads, or Parquet tables of runs, params, tags, metrics and points.
+
+    Without --where and --experiment the mlruns folder holds the model registry too.
+    """
     from trine.tracking.exporting import export_runs
 
     report = export_runs(form, folder, expression, experiment=experiment, ws=ws)
+    models = None
+    if form == "mlflow" and not (expression or experiment):
+        from trine.models.exporting import export_models
+
+        models = export_models(folder, ws=ws)
     told = f"{report.runs:,} runs, {report.points:,} points, {report.artifacts:,} files in {report.folder}"
-    show(report, text=told)
+    if models and models.models:
+        told += f"; {_count(models.models, 'model')} with {_count(models.versions, 'version')}"
+    show({"runs": report, "models": models}, text=None if is_json() else told)

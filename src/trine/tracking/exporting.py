@@ -11,7 +11,8 @@ import msgspec
 
 from trine.errors import Conflict, InvalidInput, nearest
 from trine.ids import digest
-from trine.tracking import artifact_files
+from trine.tracking import artifact_files, logged_models
+from trine.tracking.experiment import ExperimentInfo, all_experiments
 from trine.tracking.operations import PointsPage
 from trine.tracking.runs import RunInfo
 from trine.workspace import Workspace, current_workspace
@@ -79,35 +80,88 @@ def _points(ws: Workspace, one: RunInfo, key: str) -> Iterator[PointsPage]:
 
 # -- MLflow -----------------------------------------------------------------------------------------------------------
 
+_MODEL_STATUS = {"pending": 1, "ready": 2, "failed": 3}
 _STATUS = {"running": 1, "scheduled": 2, "finished": 3, "failed": 4, "killed": 5}
 
 
 def _to_mlflow(ws: Workspace, root: Path, runs: list[RunInfo]) -> tuple[int, int, int]:
     points = files = 0
-    for one in runs:
-        experiment = root / _experiment_id(one.experiment)
-        if not experiment.exists():
-            about = {"artifact_location": _uri(experiment), "experiment_id": experiment.name, "name": one.experiment}
-            _meta(experiment, about | {"creation_time": one.started_us // 1_000, "lifecycle_stage": "active"})
-        folder = experiment / one.id
-        found = artifact_files.download_artifacts(one, folder / "artifacts", ws=ws)
-        (folder / "artifacts").mkdir(parents=True, exist_ok=True)
-        files += len(found)
-        tags = one.tags if one.parent is None else {"mlflow.parentRunId": one.parent, **one.tags}
-        if one.code:
-            tags = {"mlflow.source.git.commit": one.code.removeprefix("code:").partition("+")[0], **tags}
-        _texts(folder / "params", one.params)
-        _texts(folder / "tags", {"mlflow.runName": one.name, "mlflow.user": one.author, **tags})
-        (folder / "metrics").mkdir()
-        for key in one.metrics:
-            points += _metric(_file(folder / "metrics", key), _points(ws, one, key))
-        ended = None if one.ended_us is None else one.ended_us // 1_000
-        about = {"run_id": one.id, "run_uuid": one.id, "run_name": one.name, "experiment_id": experiment.name}
-        about |= {"status": _STATUS[one.state], "start_time": one.started_us // 1_000, "end_time": ended}
-        about |= {"user_id": one.author, "lifecycle_stage": "active", "artifact_uri": _uri(folder / "artifacts")}
-        about |= {"source_type": 4, "source_name": "", "entry_point_name": "", "source_version": "", "tags": []}
-        _meta(folder, about)  # last: MLflow takes a folder for a run when it has this
+    about = {one.name: one for one in all_experiments(ws)}
+    for first in range(0, len(runs), 100):
+        some = runs[first : first + 100]
+        links = {one.run: one for one in logged_models.list_links(ws, runs=[one.id for one in some])}
+        for one in some:
+            experiment = _experiment(root, about[one.experiment])
+            files += _links(ws, experiment, one, links[one.id])
+            moved = _run(ws, experiment, one)
+            points, files = points + moved[0], files + moved[1]
     return len(runs), points, files
+
+
+def _experiment(root: Path, about: ExperimentInfo) -> Path:
+    folder = root / _experiment_id(about.name)
+    if not folder.exists():
+        state = "active" if about.deleted_us is None else "deleted"
+        facts = {"artifact_location": folder_uri(folder), "experiment_id": folder.name, "name": about.name}
+        facts |= {"creation_time": about.created_us // 1_000, "last_update_time": about.updated_us // 1_000}
+        write_texts(folder / "tags", about.tags)
+        write_meta(folder, facts | {"lifecycle_stage": state})
+    return folder
+
+
+def _run(ws: Workspace, experiment: Path, one: RunInfo) -> tuple[int, int]:
+    folder = experiment / one.id
+    files = len(artifact_files.download_artifacts(one, folder / "artifacts", ws=ws))
+    (folder / "artifacts").mkdir(parents=True, exist_ok=True)
+    tags = one.tags if one.parent is None else {"mlflow.parentRunId": one.parent, **one.tags}
+    if one.code:
+        tags = {"mlflow.source.git.commit": one.code.removeprefix("code:").partition("+")[0], **tags}
+    write_texts(folder / "params", one.params)
+    write_texts(folder / "tags", {"mlflow.runName": one.name, "mlflow.user": one.author, **tags})
+    (folder / "metrics").mkdir()
+    points = sum(_metric(_file(folder / "metrics", key), _points(ws, one, key)) for key in one.metrics)
+    ended = None if one.ended_us is None else one.ended_us // 1_000
+    about = {"run_id": one.id, "run_uuid": one.id, "run_name": one.name, "experiment_id": experiment.name}
+    about |= {"status": _STATUS[one.state], "start_time": one.started_us // 1_000, "end_time": ended}
+    about |= {"user_id": one.author, "lifecycle_stage": "active", "artifact_uri": folder_uri(folder / "artifacts")}
+    about |= {"source_type": 4, "source_name": "", "entry_point_name": "", "source_version": "", "tags": []}
+    write_meta(folder, about)  # last: MLflow takes a folder for a run when it has this
+    return points, files
+
+
+def _links(ws: Workspace, experiment: Path, one: RunInfo, links: logged_models.RunLinks) -> int:
+    """The data that a run said it read, and the models it wrote, with their files; gives how many."""
+    for put in links.inputs:
+        name = digest([put.name, put.digest])[:32]
+        facts = {
+            field: getattr(put, field) for field in ("name", "digest", "source_type", "source", "schema", "profile")
+        }
+        write_meta(experiment / "datasets" / name, facts)
+        ends = {"source_type": "DATASET", "source_id": name, "destination_type": "RUN", "destination_id": name}
+        write_meta(experiment / one.id / "inputs" / name, ends | {"tags": put.tags})
+    files = 0
+    for link in links.models:
+        made = logged_models.get_logged_model(ws, id=link.model)
+        folder = experiment / "models" / made.id
+        if link.role == "output":
+            ends = {"source_type": "RUN_OUTPUT", "source_id": made.id, "destination_type": "MODEL_OUTPUT"}
+            ends |= {"destination_id": made.id, "step": link.step, "tags": {}}
+            write_meta(experiment / one.id / "outputs" / made.id, ends)
+        if made.run != one.id or folder.exists():
+            continue
+        stored = logged_models.list_model_files(ws, id=made.id)
+        for file in stored:
+            ws.store.get_file(file.hash, folder / "artifacts" / artifact_files.check_path(file.path))
+        (folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        files += len(stored)
+        write_texts(folder / "params", made.params)
+        write_texts(folder / "tags", made.tags)
+        (folder / "metrics").mkdir()
+        facts = {"model_id": made.id, "name": made.name, "model_type": made.kind or None, "source_run_id": one.id}
+        facts |= {"experiment_id": experiment.name, "artifact_location": folder_uri(folder / "artifacts")}
+        facts |= {"creation_timestamp": made.created_us // 1_000, "last_updated_timestamp": made.updated_us // 1_000}
+        write_meta(folder, facts | {"status": _MODEL_STATUS[made.state], "status_message": made.reason or None})
+    return files
 
 
 def _experiment_id(name: str) -> str:
@@ -115,11 +169,13 @@ def _experiment_id(name: str) -> str:
     return "0" if name == "Default" else str(10**17 + int(digest(name.encode())[:14], 16) % (9 * 10**17))
 
 
-def _uri(folder: Path) -> str:
+def folder_uri(folder: Path) -> str:
+    """A folder as MLflow names it."""
     return "file://" + quote(str(folder.resolve()))
 
 
-def _meta(folder: Path, about: dict[str, Any]) -> None:
+def write_meta(folder: Path, about: dict[str, Any]) -> None:
+    """The file that makes a folder an experiment, a run, a model or a version of one."""
     import yaml
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +194,8 @@ def _file(folder: Path, key: str) -> Path:
     return path
 
 
-def _texts(folder: Path, texts: dict[str, str]) -> None:
+def write_texts(folder: Path, texts: dict[str, str]) -> None:
+    """Params or tags, a file for each."""
     folder.mkdir(parents=True, exist_ok=True)
     for key, text in texts.items():
         _file(folder, key).write_text(text)

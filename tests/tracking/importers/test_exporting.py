@@ -7,14 +7,19 @@ import json
 import math
 from pathlib import Path
 
+import mlflow_sources
 import polars as pl
 import pytest
 from click.testing import CliRunner
 
 import trine
-from trine import tracking
+from trine import models, tracking
 from trine.cli import main
 from trine.errors import Conflict
+from trine.models.exporting import export_models
+from trine.models.importing import move_models_in
+from trine.tracking import logged_models
+from trine.tracking.experiment import find_experiment
 from trine.tracking.exporting import export_runs
 from trine.tracking.importers import open_source
 from trine.tracking.importers.writer import move_in
@@ -50,6 +55,32 @@ def test_a_folder_for_mlflow_comes_back_as_it_was(ws: Workspace, tmp_path: Path)
         assert tracking.read_artifact(one, "notes/a.txt") == b"hello"
 
 
+def test_what_came_from_mlflow_goes_out_whole(ws: Workspace, tmp_path: Path) -> None:
+    source = open_source("mlflow", str(mlflow_sources.database(tmp_path)))
+    move_in(source, ws=ws)
+    move_models_in(source, ws=ws)
+    export_runs("mlflow", tmp_path / "out", ws=ws)
+    told = export_models(tmp_path / "out", ws=ws)
+    assert (told.models, told.versions, told.files) == (1, 3, 6)
+    with connect(tmp_path / "fresh") as fresh, using(fresh):
+        back = open_source("mlflow", str(tmp_path / "out"))
+        report = move_in(back)
+        assert (report.runs, report.models, report.points, report.problems) == (2, 1, 1_004, [])
+        registry = move_models_in(back)
+        assert (registry.added, registry.stages, registry.problems) == (3, 2, [])
+        for ref in ("churn@champion", "churn@2", "churn@4"):
+            here, there = models.resolve(ref), models.resolve(ref, ws=ws)
+            assert (here.artifact, here.stage, here.tags, here.run) == (
+                there.artifact,
+                there.stage,
+                there.tags,
+                there.run,
+            )
+        links = logged_models.list_links(fresh, runs=[mlflow_sources.PARENT])
+        assert links == logged_models.list_links(ws, runs=[mlflow_sources.PARENT])
+        assert find_experiment(fresh, name="churn").tags == {"owner": "ana"}
+
+
 def test_parquet_tables_hold_everything(ws: Workspace, tmp_path: Path) -> None:
     id = make_runs()
     told = export_runs("parquet", tmp_path / "out", "experiment = 'churn'", ws=ws)
@@ -71,6 +102,6 @@ def test_an_export_never_writes_among_other_files(local_ws: Workspace, tmp_path:
         export_runs("parquet", tmp_path / "out")
     words = ["export", "parquet", str(tmp_path / "new"), "--workspace", local_ws.location]
     told = CliRunner().invoke(main, [*words, "--json"])
-    assert told.exit_code == 0 and json.loads(told.stdout)["runs"] == 0
+    assert told.exit_code == 0 and json.loads(told.stdout)["runs"]["runs"] == 0
     assert pl.read_parquet(tmp_path / "new" / "metrics.parquet").height == 0
     assert CliRunner().invoke(main, words).exit_code == 5
