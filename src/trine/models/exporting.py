@@ -32,7 +32,7 @@ def export_models(root: Path | str, *, ws: Workspace | None = None) -> ExportedM
         updated = info.created_us
         for one in every(door.list_versions, ws, name=info.name):
             place = folder / f"version-{one.version}"
-            stored = Path(root) / "model-files" / info.name / str(one.version)
+            stored = place / "artifacts"
             stored.mkdir(parents=True, exist_ok=True)
             for file in read_manifest(ws.store, one.artifact).files:
                 ws.store.get_file(file.hash, stored / check_path(file.path))
