@@ -66,3 +66,7 @@ class Threshold:
 
 def by_hour(frame: pl.DataFrame) -> Any:
     return {"prediction": frame["hour"].to_numpy() * 2.0, "because": frame["carrier"].to_numpy()}
+
+
+def by_threshold(rows: pl.DataFrame) -> Any:
+    return Threshold(3).predict(rows)

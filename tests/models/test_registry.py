@@ -21,6 +21,7 @@ from trine.access import graph
 from trine.errors import Conflict, Damaged, Failure, InvalidInput, NotFound, Refused
 from trine.models import Field, Signature, loading
 from trine.models.artifact import read_manifest, write_artifact
+from trine.models.scikit import ScikitFlavor
 from trine.workspace import Workspace, recording_uses
 
 
@@ -201,7 +202,7 @@ def test_a_part_that_is_not_scikit_learns_needs_a_pickle_and_a_pickle_needs_leav
 def test_functions_and_objects_of_ones_own_answer_columns(ws: Workspace) -> None:
     frame = rows()
     models.register(Threshold(12), "object", inputs=frame, allow_pickle=True)
-    models.register(estimators.by_hour, "function", inputs=frame, allow_pickle=True)
+    models.register(estimators.by_hour, "function", inputs=frame, flavor="pickle", allow_pickle=True)
     fresh()
     by_object = models.load_model("object", allow_pickle=True)
     assert by_object.predict(frame)["prediction"].to_list() == (frame["hour"] > 12).to_list()
@@ -209,7 +210,7 @@ def test_functions_and_objects_of_ones_own_answer_columns(ws: Workspace) -> None
     assert by_function["because"].to_list() == frame["carrier"].to_list()
     assert models.resolve("function").signature.outputs == (Field("prediction", "float64"), Field("because", "string"))
     with pytest.raises(InvalidInput, match="cannot be pickled"):
-        models.register(lambda frame: frame["hour"].to_numpy(), "m", inputs=frame, allow_pickle=True)
+        models.register(lambda frame: frame["hour"], "m", inputs=frame, flavor="pickle", allow_pickle=True)
 
 
 def test_a_model_file_is_trusted_by_this_codes_list_and_not_by_its_own(ws: Workspace) -> None:
@@ -223,9 +224,14 @@ def test_a_model_file_is_trusted_by_this_codes_list_and_not_by_its_own(ws: Works
     smuggled = write_artifact(
         ws.store, {"model.skops": skops.dumps(own), "trusted.json": b'["estimators.Halve"]'}, honest
     )
-    models.register_version(ws, name="m", artifact=smuggled)
+    with pytest.raises(InvalidInput, match=r"refused.*estimators\.Halve") as refused:
+        models.register_version(ws, name="m", artifact=smuggled)
+    assert refused.value.details["refused"] == [
+        '"model.skops" is a skops file that names "estimators.Halve"',
+        '"trusted.json" is none of the files that such a model has',
+    ]
     with pytest.raises(InvalidInput, match=r"types that are never loaded.*estimators\.Halve"):
-        models.load_model("m@2")
+        ScikitFlavor().load({"model.skops": skops.dumps(own)})  # the loader does not rely on the scan
 
 
 @pytest.mark.parametrize("kind", ["forest", "boosting"])

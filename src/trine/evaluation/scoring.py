@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from trine.errors import InvalidInput, nearest
 from trine.evaluation.metrics import Scored
+from trine.models.answers import probability_names
 from trine.models.frames import as_frame
 from trine.models.loading import LoadedModel
-from trine.models.scikit import probability_names
 
 if TYPE_CHECKING:
     import polars as pl

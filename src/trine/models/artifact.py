@@ -15,6 +15,8 @@ from trine.storage import Store
 T = TypeVar("T")
 
 FORMAT = "trine-model-1"
+EXAMPLE, ANSWERS = "example.arrow", "answers.arrow"
+"""Files of every flavor: some rows of the example, and the model's answers to them."""
 
 
 def write_artifact(store: Store, files: Mapping[str, bytes], manifest: Manifest) -> str:

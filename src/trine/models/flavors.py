@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +25,8 @@ class Flavor(Protocol):
     """One kind of model.
 
     `pickles` says that loading may run code which the files bring along: such a version is loaded only when asked to.
+    A flavor may also have `forms` (its files and their forms, see `trine.models.forms`) and `check(files)`, which raises
+    InvalidInput: both are asked when a version is registered, by whoever keeps the registry.
     An entry point of the group `trine.flavors` names an object with these members.
     """
 
@@ -66,10 +69,14 @@ class Flavor(Protocol):
 @functools.cache
 def flavors() -> dict[str, Flavor]:
     """All flavors by name; Trine's own come first when a model is matched."""
-    from trine.models.pickled import PickledFlavor
-    from trine.models.scikit import ScikitFlavor
-
-    found: dict[str, Flavor] = {one.name: one for one in (ScikitFlavor(), PickledFlavor())}
+    own = (
+        "scikit:ScikitFlavor", "xgboost:XgboostFlavor", "lightgbm:LightgbmFlavor", "torch:TorchFlavor", "onnx:OnnxFlavor",
+        "transformers:TransformersFlavor", "source:SourceFlavor", "pickled:PickledFlavor",
+    )  # fmt: skip
+    found: dict[str, Flavor] = {}
+    for file, _, kind in (one.partition(":") for one in own):
+        flavor = getattr(importlib.import_module(f"trine.models.{file}"), kind)()
+        found[flavor.name] = flavor
     for entry in importlib.metadata.entry_points(group="trine.flavors"):
         found.setdefault(entry.name, entry.load())
     return found

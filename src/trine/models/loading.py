@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trine.errors import Failure, InvalidInput, NotFound, Refused
 from trine.models import operations as door
-from trine.models.artifact import read_files, read_manifest
+from trine.models.artifact import ANSWERS, EXAMPLE, read_files, read_manifest
 from trine.models.feeding import Feed
 from trine.models.flavors import Answers, flavors
 from trine.models.signature import Signature, dtype_of
@@ -148,9 +148,6 @@ def resolve(ref: str, *, ws: Workspace | None = None) -> ModelVersion:
         raise
     record_resolution(f"model:{ref}", found.node)
     return found
-
-
-EXAMPLE, ANSWERS = "example.arrow", "answers.arrow"
 
 
 def _read(ws: Workspace, version: ModelVersion) -> Native:

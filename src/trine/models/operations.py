@@ -9,7 +9,6 @@ from sqlalchemy import delete, insert, select, tuple_, update
 
 from trine.errors import Conflict, InvalidInput
 from trine.ids import canonical_json
-from trine.models.artifact import read_manifest
 from trine.models.moves import alias_at, list_alias_events, promote_model, remove_alias, rollback_alias
 from trine.models.protections import list_protections, protect_alias, protections_of, unprotect_alias
 from trine.models.rows import (
@@ -22,14 +21,16 @@ from trine.models.rows import (
     to_version,
     versions_of,
 )
+from trine.models.scanning import admitted
 from trine.models.stages import latest_versions, list_stages, set_stage, set_stages, stage_named
 from trine.models.tables import model, model_alias_event, model_version
-from trine.models.versions import NEWEST, ModelInfo, ModelVersion
+from trine.models.versions import NEWEST, Manifest, ModelInfo, ModelVersion
 from trine.operations import Done, Limit, Name, Page, operation, page_of, page_start
 from trine.workspace import Workspace
 
 __all__ = [
     "alias_at",
+    "check_artifact",
     "delete_model",
     "delete_version",
     "find_versions",
@@ -59,6 +60,12 @@ Tags = dict[str, str]
 # -- models and versions ------------------------------------------------------------------------------------------
 
 
+@operation("GET /model-artifacts/{artifact}", allows="models.read")
+def check_artifact(ws: Workspace, *, artifact: str) -> Manifest:
+    """The manifest of an artifact in the store, when all its files are there and may be in a version. Raises InvalidInput."""
+    return admitted(ws.store, artifact)
+
+
 @operation("POST /models/{name}/versions", allows="models.register")
 def register_version(
     ws: Workspace,
@@ -76,7 +83,7 @@ def register_version(
     tx = ws.tx
     if data and not data.startswith("dataset:"):
         raise InvalidInput(f'"{data}" is no node of training data: give dataset:NAME@COMMIT, the commit\'s `.node`.')
-    manifest = read_manifest(ws.store, artifact)
+    manifest = admitted(ws.store, artifact)
     known = tx.first(select(model).where(*is_model(ws, name)))
     version = known.last_version + 1 if known else 1
     if known is None:

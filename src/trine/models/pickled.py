@@ -20,6 +20,7 @@ class PickledFlavor:
 
     name = "pickle"
     pickles = True
+    forms: Mapping[str, str] = {FILE: "pickle"}
 
     def matches(self, native: Any) -> bool:
         return callable(native) or callable(getattr(native, "predict", None))
@@ -44,8 +45,17 @@ class PickledFlavor:
                 f"The pickled model needs code that is not here: {error}. Install or import the package it came from."
             ) from error
 
+    def check(self, files: Mapping[str, bytes]) -> None:
+        """Raise InvalidInput for a pickle that calls what no model needs. A pickle can still do anything: this is no guarantee."""
+        from trine.models.calls import calls_of, is_harmful
+
+        if bad := sorted(one for one in calls_of(files[FILE]) if is_harmful(one)):
+            raise InvalidInput(
+                f"The model is refused: its pickle calls {', '.join(bad[:3])}, which no model needs.", refused=bad
+            )
+
     def classes(self, native: Any) -> tuple[Any, ...]:
-        from trine.models.scikit import classes_of
+        from trine.models.answers import classes_of
 
         return classes_of(native)
 
@@ -53,12 +63,12 @@ class PickledFlavor:
         return ()
 
     def ask(self, native: Any) -> Ask:
-        from trine.models.scikit import ask_estimator
+        from trine.models.answers import ask_estimator
 
         if callable(getattr(native, "predict_proba", None)):
             return ask_estimator(native)
         function = native.predict if callable(getattr(native, "predict", None)) else native
-        return lambda rows: _answers(function(rows))
+        return lambda rows: answers_of(function(rows))
 
     def bare(self, native: Any) -> Any | None:
         return None
@@ -67,7 +77,8 @@ class PickledFlavor:
         return ("numpy", "polars", "pandas")
 
 
-def _answers(given: Any) -> Answers:
+def answers_of(given: Any) -> Answers:
+    """What a function gave as columns: one value a row is the prediction, columns keep their names."""
     import numpy as np
 
     if isinstance(given, Mapping) or hasattr(given, "columns"):

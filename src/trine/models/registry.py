@@ -11,11 +11,11 @@ import msgspec
 
 from trine.errors import InvalidInput
 from trine.models import operations as door
-from trine.models.artifact import write_artifact
+from trine.models.artifact import ANSWERS, EXAMPLE, write_artifact
 from trine.models.feeding import Feed
 from trine.models.flavors import Flavor, flavor_of
 from trine.models.frames import Kind, as_frame, kind_of
-from trine.models.loading import ANSWERS, EXAMPLE, LoadedModel, Native, installed, keep, same_answers
+from trine.models.loading import LoadedModel, Native, installed, keep, same_answers
 from trine.models.signature import Field, Signature, checked, infer_signature
 from trine.models.versions import Manifest, ModelVersion
 from trine.workspace import Workspace, active_producer, current_workspace
@@ -65,6 +65,7 @@ def register(
             if not kind.pickles:
                 files[ANSWERS] = _ipc(answers.head(kept))
     artifact = write_artifact(ws.store, files, manifest)
+    door.check_artifact(ws, artifact=artifact)
     keep(artifact, Native(restored, manifest))
     producer = active_producer()
     run = run.removeprefix("run:") or (producer.removeprefix("run:") if producer.startswith("run:") else "")

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from trine.errors import Damaged, InvalidInput
 from trine.extras import need
-from trine.models.trusted import check_contents, parts, trusted_types
+from trine.models.answers import ask_estimator, class_outputs, classes_of
+from trine.models.trusted import check_contents, trusted_types
 
 if TYPE_CHECKING:
-    from trine.models.flavors import Answers, Ask
-    from trine.models.signature import Dtype, Field
+    from trine.models.flavors import Ask
+    from trine.models.signature import Field
 
 FILE = "model.skops"
-
-_BY_PROBABILITY = frozenset(
-    {
-        "BaggingClassifier", "DecisionTreeClassifier", "ExtraTreeClassifier", "ExtraTreesClassifier",
-        "HistGradientBoostingClassifier", "LogisticRegression", "LogisticRegressionCV", "RandomForestClassifier",
-    }
-)  # fmt: skip
-"""Classifiers whose prediction is the most probable class, so that asking once answers both."""
-
-SMALL = 256
-"""Up to so many rows a model is asked on one OpenMP thread: waking the others costs more than they help (10 ms a call on
-two busy cores, against 0.6 ms)."""
 
 
 class ScikitFlavor:
     name = "sklearn"
     pickles = False
+    forms: Mapping[str, str] = {FILE: "skops"}
 
     def matches(self, native: Any) -> bool:
         return type(native).__module__.startswith("sklearn.") and callable(getattr(native, "predict", None))
@@ -63,6 +52,24 @@ class ScikitFlavor:
             )
         return {FILE: data}
 
+    def check(self, files: Mapping[str, bytes]) -> None:
+        """Raise InvalidInput for types that are never loaded; without scikit-learn here, by the roots of their names alone."""
+        try:
+            skops = _skops()
+        except InvalidInput:
+            return
+        try:
+            unknown = set(skops.get_untrusted_types(data=files[FILE])) - set(trusted_types())
+        except Exception as error:  # whatever a made-up file does to the reader of its schema
+            raise InvalidInput(
+                f"The model is refused: its schema cannot be read ({type(error).__name__}: {error})."
+            ) from error
+        if unknown:
+            raise InvalidInput(
+                f"The model is refused: it holds {', '.join(sorted(unknown)[:3])}, which is not among the types that are safe to load.",
+                refused=sorted(unknown),
+            )
+
     def load(self, files: Mapping[str, bytes]) -> Any:
         import zipfile
 
@@ -84,13 +91,7 @@ class ScikitFlavor:
         return classes_of(native)
 
     def outputs(self, native: Any) -> tuple[Field, ...]:
-        from trine.models.signature import Field
-
-        labels = classes_of(native)
-        if not labels:
-            return ()
-        names = probability_names(labels) if hasattr(native, "predict_proba") else []
-        return (Field("prediction", _label_type(labels)), *(Field(name, "float64") for name in names))
+        return class_outputs(classes_of(native), hasattr(native, "predict_proba"))
 
     def ask(self, native: Any) -> Ask:
         return ask_estimator(native)
@@ -106,76 +107,6 @@ def _skops() -> Any:
     for library in ("sklearn", "skops.io"):
         found = need(library, extra="sklearn", purpose="A scikit-learn model")
     return found
-
-
-def classes_of(native: Any) -> tuple[Any, ...]:
-    """The labels of a classifier as plain values, in the order of its probabilities."""
-    labels: Any = getattr(native, "classes_", None)
-    return tuple(labels.tolist()) if getattr(labels, "ndim", 0) == 1 else ()
-
-
-def _label_type(labels: tuple[Any, ...]) -> Dtype:
-    kinds: dict[type, Dtype] = {bool: "boolean", int: "int64", float: "float64"}
-    return kinds.get(type(labels[0]), "string")
-
-
-def probability_names(labels: tuple[Any, ...]) -> list[str]:
-    """Columns of probability: one for two classes (of the second), else one for each."""
-    return ["probability"] if len(labels) == 2 else [f"probability_{label}" for label in labels]
-
-
-def ask_estimator(native: Any) -> Ask:
-    """A function that answers rows with `prediction` and, for classifiers that know them, probabilities."""
-    labels = classes_of(native)
-    names = probability_names(labels)
-    limited = _one_thread(native)
-
-    if not labels or not hasattr(native, "predict_proba"):
-
-        def values(rows: Any) -> Answers:
-            with limited(rows):
-                return _columns(native.predict(rows))
-
-        return values
-
-    by_probability = type(_final(native)).__name__ in _BY_PROBABILITY
-
-    def probabilities(rows: Any) -> Answers:
-        with limited(rows):
-            shares = native.predict_proba(rows)
-            predicted = native.classes_[shares.argmax(axis=1)] if by_probability else native.predict(rows)
-        answers: dict[str, Any] = {"prediction": predicted}
-        if len(labels) == 2:
-            answers[names[0]] = shares[:, 1]
-        else:
-            answers |= {name: shares[:, index] for index, name in enumerate(names)}
-        return answers
-
-    return probabilities
-
-
-def _final(native: Any) -> Any:
-    while type(native).__name__ == "Pipeline":
-        native = native.steps[-1][1]
-    return native
-
-
-def _columns(answer: Any) -> Answers:
-    if answer.ndim == 1:
-        return {"prediction": answer}
-    return {f"prediction_{index}": answer[:, index] for index in range(answer.shape[1])}
-
-
-def _one_thread(native: Any) -> Any:
-    """A context that holds OpenMP to one thread while few rows are asked; it counts for the calling thread only."""
-    if not any(
-        type(one).__module__.startswith(("sklearn.ensemble._hist", "sklearn.neighbors")) for one in parts(native)
-    ):
-        return lambda rows: contextlib.nullcontext()
-    from threadpoolctl import ThreadpoolController
-
-    openmp = ThreadpoolController().select(user_api="openmp")
-    return lambda rows: openmp.limit(limits=1) if len(rows) <= SMALL else contextlib.nullcontext()
 
 
 def _bare(found: Any, done: dict[int, Any]) -> Any:
