@@ -28,6 +28,7 @@ from trine.remote import API
 from trine.server import guard, openapi
 from trine.server.answers import answer, decoded, json_answer, problem
 from trine.server.arguments import arguments_of
+from trine.server.mlflow import Mlflow
 from trine.server.objects import Objects
 from trine.server.routing import split, tree_of
 from trine.server.stream import Stream
@@ -57,6 +58,7 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bo
     stream = Stream(ws, api.allowed)
     document = msgspec.json.encode(openapi.document())
     site = Site(ws, stream, hosts, sign_in=api.sign_in, embedded=embedded)
+    mlflow = Mlflow(ws, hosts, embedded=embedded)
 
     async def health(_: Request) -> Response:
         return json_answer({"status": "ok", "version": __version__})
@@ -70,8 +72,10 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bo
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         watcher = asyncio.create_task(stream.watch())
+        await to_thread.run_sync(mlflow.start)
         yield
         watcher.cancel()
+        await to_thread.run_sync(mlflow.logger.close)
 
     app = Starlette(
         routes=[
@@ -89,7 +93,7 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bo
         exception_handlers={HTTPException: _on_http_error, Exception: _on_error},
     )
     app.router.redirect_slashes = False
-    app.router.default = _Operations(api, hosts, site)
+    app.router.default = _Operations(api, hosts, site, mlflow)
     app.state.stop = stream.stop
     return app
 
@@ -169,16 +173,17 @@ class _Bootstrap(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Operations:
-    """What has no route of its own: an operation, or a page. (Starlette's own routes are patterns, tried one by one.)"""
+    """What has no route of its own: an operation, a call of MLflow's, or a page. (Starlette's own routes are patterns, tried one by one.)"""
 
-    def __init__(self, api: Api, hosts: frozenset[str], site: Site) -> None:
+    def __init__(self, api: Api, hosts: frozenset[str], site: Site, mlflow: Mlflow) -> None:
         self.handle = partial(_guarded, hosts, api.operate)
         self.site = site
+        self.mlflow = mlflow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         if not scope["path"].startswith(API):
-            await self.site(scope, receive, send)
+            await (self.mlflow if self.mlflow.is_for(scope["path"]) else self.site)(scope, receive, send)
             return
         response = await self.handle(Request(scope, receive))
         await response(scope, receive, send)

@@ -263,6 +263,18 @@ def list_links(ws: Workspace, *, runs: list[str]) -> list[RunLinks]:
     return [RunLinks(one, inputs.get(one, []), models.get(one, [])) for one in runs]
 
 
+@operation("GET /run-inputs", allows="tracking.read")
+def list_inputs(ws: Workspace, *, experiments: list[int] = []) -> list[RunLinks]:  # noqa: B006 (copied by the door)
+    """What runs of experiments (of all, without any) said of the data they read."""
+    query = select(run_input).join(run, run.c.id == run_input.c.run).where(run.c.project == ws.project)
+    if experiments:
+        query = query.where(run.c.experiment.in_(experiments))
+    found: dict[str, list[RunInput]] = {}
+    for row in ws.tx.all(query.order_by(run_input.c.run, run_input.c.name, run_input.c.digest)):
+        found.setdefault(row.run, []).append(msgspec.json.decode(row.body, type=RunInput))
+    return [RunLinks(one, inputs, []) for one, inputs in found.items()]
+
+
 def _is(ws: Workspace, id: str) -> tuple[ColumnElement[bool], ...]:
     return logged_model.c.project == ws.project, logged_model.c.id == id
 

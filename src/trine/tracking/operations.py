@@ -61,6 +61,8 @@ from trine.tracking.tables import (
     run_segment,
     run_tag,
 )
+from trine.tracking.texts import run_state as run_state
+from trine.tracking.texts import set_texts as set_texts
 from trine.workspace import Workspace
 
 SegmentId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]

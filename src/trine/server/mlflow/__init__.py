@@ -1,0 +1,5 @@
+"""The MLflow wire: unchanged MLflow clients on Trine's own runs, experiments, files and models. A translation, never a copy."""
+
+from trine.server.mlflow.application import Mlflow
+
+__all__ = ["Mlflow"]

@@ -1,0 +1,149 @@
+"""The MLflow wire as an ASGI application: whose call it is, what it asks, and the answer's form."""
+
+from __future__ import annotations
+
+import importlib
+import logging as log_of
+import time
+from typing import Any
+
+import msgspec
+from anyio import to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from trine.access.principals import Principal
+from trine.errors import TrineError
+from trine.ids import new_id
+from trine.server import guard
+from trine.server.mlflow import server
+from trine.server.mlflow.calls import Call, Json, find
+from trine.server.mlflow.errors import WireError, from_trine
+from trine.server.mlflow.logging import READERS, Logger
+from trine.settings import check_project
+from trine.tracking.spool import collect
+from trine.workspace import Workspace
+
+log = log_of.getLogger("trine.server")
+
+for _name in ("experiments", "runs"):  # their routes
+    importlib.import_module(f"trine.server.mlflow.{_name}")
+
+ROOTS = (
+    "/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/", "/api/2.0/preview/mlflow/", "/api/3.0/mlflow/", "/ajax-api/3.0/mlflow/",
+)  # fmt: skip
+ALONE = ("/version",)
+TRUSTED_S = 2.0
+"""For how long a token that was looked at is taken without looking again."""
+
+
+class Mlflow:
+    """Answers MLflow's clients. Embedded, who sends no token acts as the owner of the workspace: only on loopback."""
+
+    def __init__(self, ws: Workspace, hosts: frozenset[str], *, embedded: bool = False) -> None:
+        self.ws = ws
+        self.hosts = hosts
+        self.embedded = embedded
+        self.logger = Logger()
+        self._known: dict[str, tuple[float, Principal]] = {}
+
+    @staticmethod
+    def is_for(path: str) -> bool:
+        """Whether a path is one of MLflow's."""
+        return path.startswith(("/api/2.0/", "/ajax-api/", "/api/3.0/")) or path in ALONE
+
+    def start(self) -> None:
+        """Take in what an earlier server was told and could not bring into the ledger."""
+        collect(self.ws, living=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            guard.check_host(request, self.hosts)
+            response = await self._answer(request)
+        except WireError as error:
+            response = _problem(error)
+        except TrineError as error:
+            if error.status >= 500:
+                log.error("%s %s: %s", request.method, request.url.path, error.message)
+            response = _problem(from_trine(error))
+        except ClientDisconnect:
+            response = Response(status_code=400)
+        except Exception as error:
+            incident = new_id()
+            log.error("%s %s failed, incident %s", request.method, request.url.path, incident, exc_info=error)
+            told = f"This is a fault of the server; it is logged as incident {incident}."
+            response = _problem(WireError("INTERNAL_ERROR", told))
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.scope["path"]
+        if path == "/version":
+            return Response(server.VERSION, media_type="text/plain")
+        name = next((path[len(root) :] for root in ROOTS if path.startswith(root)), path)
+        ws = await self._caller(request)
+        if request.method == "POST" and (reader := READERS.get(name)):
+            body = await guard.read_body(request)
+            await self.logger.keep(ws, reader(Call(ws, _decoded(body))))
+            return _EMPTY
+        handler, in_path = find(request.method, name)
+        if request.method in ("GET", "DELETE") and request.scope["query_string"]:
+            values: Json = {"": "query"}
+            for key in request.query_params:
+                texts = request.query_params.getlist(key)
+                values[key] = texts if len(texts) > 1 else texts[0]
+        else:
+            values = _decoded(await guard.read_body(request))
+        call = Call(ws, values | in_path, deliver=self.logger.deliver)
+        found = await to_thread.run_sync(handler, call)
+        if name in ("runs/update", "runs/delete", "runs/restore"):
+            id = str(values.get("run_id") or values.get("run_uuid") or "")
+            self.logger.forget(id)
+            if values.get("status") not in (None, "RUNNING", "SCHEDULED", 1, 2):
+                await to_thread.run_sync(self.logger.close, id)
+        if isinstance(found, Response):
+            return found
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    async def _caller(self, request: Request) -> Workspace:
+        """The workspace as seen by whoever is asking: the project is MLflow's workspace."""
+        headers = request.headers
+        project = check_project(headers.get("x-mlflow-workspace") or headers.get("trine-project") or "default")
+        return self.ws.for_project(project).acting_as(await self._principal(request))
+
+    async def _principal(self, request: Request) -> Principal:
+        token = guard.credentials(request)
+        if not token and self.embedded:
+            return self.ws.principal
+        until, known = self._known.get(token, (0.0, None))
+        if known is not None and until > time.monotonic():
+            return known
+        found = await to_thread.run_sync(guard.identify, self.ws, request)
+        if len(self._known) > 10_000:
+            self._known.clear()
+        self._known[token] = time.monotonic() + TRUSTED_S, found
+        return found
+
+
+_EMPTY = Response(b"{}", media_type="application/json")
+
+
+def _problem(error: WireError) -> Response:
+    headers = {"www-authenticate": 'Basic realm="trine"'} if error.status == 401 else {}
+    return Response(error.body, error.status, headers, "application/json")
+
+
+def _decoded(body: bytes) -> Json:
+    """A body as an object; old clients send an object in a text."""
+    if not body:
+        return {}
+    try:
+        found: Any = msgspec.json.decode(body)
+        if isinstance(found, str):
+            found = msgspec.json.decode(found)
+    except (ValueError, RecursionError) as error:
+        raise WireError("BAD_REQUEST", f"The body is not valid JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise WireError("BAD_REQUEST", f"The body must be an object, not {type(found).__name__}.")
+    return found  # pyright: ignore[reportUnknownVariableType]
