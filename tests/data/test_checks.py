@@ -133,10 +133,12 @@ def test_rules_on_added_rows_say_what_rules_on_all_rows_say(
         asked,
         second.lazy(),
         before=summarise(sketch(first)),
-        passed={one.name for one in data.check(first, before) if one.passed},
+        known={one.rule.question: one for one in data.check(first, before)},
         whole=lambda: pl.concat([first, second]).lazy(),
     )
-    assert checking.results(pl.collect_all(checking.plans)) == data.check(pl.concat([first, second]), asked)
+    both = pl.concat([first, second])
+    told = checking.results(pl.collect_all(checking.plans), summarise(sketch(both)))
+    assert told == data.check(both, asked)
 
 
 def test_rows_that_passed_are_not_read_again(local_ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +167,22 @@ def test_failing_rows_can_be_looked_at(ws: Workspace) -> None:
     assert data.failing_rows(ref, 2).collect().columns == ["row_number", "row", "x"]
     with pytest.raises(NotFound, match="3 failed checks"):
         data.failing_rows(ref, 3)
+    kept = data.failed_sample(ref)
+    assert {number: rows.rows() for number, rows in kept.items()} == {1: [(1, 8, None)], 2: [(2, 9, 3)]}
+    assert data.verify(ref) == []
+    good = data.commit(table, name="t", checks=[data.row_count(1)])
+    assert data.failed_sample(good.ref) == {}
+
+
+def test_a_sample_of_failing_rows_is_bounded(local_ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pl.DataFrame({"x": range(1_000), "check": [str(2**n) for n in range(1_000)]})
+    data.commit(table, name="t", checks=[data.between("x", 500, severity="warn")])
+    (rows,) = data.failed_sample("t").values()
+    assert rows["row"].to_list() == list(range(100))
+    for largest, least, most in ((3_000, 1, 99), (10, 0, 0)):
+        monkeypatch.setattr("trine.data.checks.LARGEST", largest)
+        data.commit(table, name="t", mode="replace", checks=[data.between("x", 500, severity="warn")])
+        assert least <= sum(rows.height for rows in data.failed_sample("t").values()) <= most
 
 
 @pytest.mark.parametrize(

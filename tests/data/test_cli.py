@@ -78,12 +78,21 @@ def test_a_table_is_checked_and_shown(run: Run, folder: Path) -> None:
     run("add", "jan.csv", "--name", "t", "--kind", "table", "--checks", "checks.yaml")
     add = ("add", "feb.csv", "--name", "t", "--kind", "table", "--append")
     refused = run(*add, "--checks", "checks.yaml", code=5)
-    assert "unique(id): 2 rows" in refused.stderr
+    assert "unique(id): 2 of 4 rows fail (50 %), first row 1: id=2" in refused.stderr
     told = run("show", refused.stderr.split()[-1]).stdout
     assert "rejected" in told
-    assert "error  unique(id): 2 rows\n       row=1  id=2\n       row=2  id=2\n" in told
-    assert "warn   between(x, high=5): 1 row\n       row=2  x=9.5\n" in told
+    assert (
+        "error  unique(id): 2 of 4 rows fail (50 %), first row 1: id=2\n       row=1  id=2\n       row=2  id=2\n"
+        in told
+    )
+    assert "warn   between(x, high=5): 1 of 2 rows fails (50 %), first row 2: x=9.5\n       row=2  x=9.5\n" in told
     assert "2026-01-01" in told
+    told = run("checks", refused.stderr.split()[-1]).stdout
+    assert "  rejected\nerror  unique(id): 2 of 4 rows fail" in told
+    assert "row   id     x   day\n" in told and "  2    2   9.5   2026-02-01\n" in told
+    told = as_json(run("checks", refused.stderr.split()[-1], "--limit", "1", "--json"))
+    assert told["checks"][0]["rows"] == [{"row": 1, "id": 2, "x": None, "day": "2026-01-02"}]
+    assert [one["passed"] for one in told["checks"]] == [False, False]
     run(*add)
     told = run("diff", "t@main~1", "t").stdout
     assert "rows   2 → 4" in told

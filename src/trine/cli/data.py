@@ -143,8 +143,7 @@ def _show_table(ws: Workspace, commit: Commit) -> None:
     ]
     print_table(["column", "type", "nulls", "distinct", "min", "mean", "max"], rows)
     for one in commit.checks:
-        told = f": {one.failing} {'row' if one.failing == 1 else 'rows'}" if one.failing else ""
-        echo(f"{'ok' if one.passed else one.severity:<6} {one.name}{told}")
+        echo(f"{'ok' if one.passed else one.severity:<6} {one.message}")
         for row in one.examples:
             echo("       " + "  ".join(f"{name}={value}" for name, value in row.items()))
 
@@ -316,5 +315,6 @@ def remove(ws: Workspace, ref: str, paths: tuple[str, ...], yes: bool, message: 
     show(done, text=f"Removed {ref}.")
 
 
-from trine.cli import data_lock as data_lock  # noqa: E402 (their commands join the group)
+from trine.cli import data_checks as data_checks  # noqa: E402 (their commands join the group)
+from trine.cli import data_lock as data_lock  # noqa: E402
 from trine.cli import data_remotes as data_remotes  # noqa: E402

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -10,30 +11,69 @@ import polars as pl
 from trine.data.expectations import CheckResult, Checks, Expectation, expectations
 from trine.data.frames import as_polars, first_line
 from trine.data.profiles import LONGEST, Profile
-from trine.errors import InvalidInput, nearest
-
-ROW_BY_ROW = frozenset({"not_null", "between", "one_of", "matches"})
-"""Rules that look at one row at a time: rows that passed once need not be asked again."""
+from trine.data.row_rules import LookUp, RowTest, compile_rows, unfit
+from trine.data.table_rules import EDGES, judge, value_of
+from trine.errors import InvalidInput
+from trine.ids import now_us
+from trine.workspace import Workspace
 
 EXAMPLES = 5
 """Rows that fail a rule and are kept with its outcome."""
 
+SAMPLE = 100
+"""Rows that fail a rule and are kept whole, in an object beside the commit."""
+
+LARGEST = 16 << 20
+"""Bytes of such an object; rows are left out until it is no larger."""
+
+TABLE_RULES = frozenset(
+    [
+        "row_count",
+        "row_growth",
+        "has_schema",
+        "dtype",
+        "null_share",
+        "distinct_count",
+        "distinct_share",
+        "mean_between",
+        "std_between",
+        "median_between",
+        "quantile_between",
+        "sum_between",
+        "minimum_between",
+        "maximum_between",
+        "includes",
+        "fresh",
+        "drift",
+    ]
+)
+
 
 class Asked(NamedTuple):
-    """A rule, and the rows it has to look at: those after the first `skipped` ones of the table."""
+    """A rule and the rows it is asked of: those after the first `skipped` ones of the table, of which `known` is known.
+
+    `test` is for rules about rows; `value` for those about the table, if the profile does not tell it.
+    """
 
     rule: Expectation
     rows: pl.LazyFrame
-    skipped: int
-    fails: pl.Expr | None
-    failures: pl.Expr
+    skipped: int = 0
+    known: CheckResult | None = None
+    test: RowTest | None = None
+    value: pl.Expr | None = None
+
+    def expressions(self, number: int) -> list[pl.Expr]:
+        if self.test:
+            return [self.test.failing.alias(f"{number} failing"), self.test.asked.alias(f"{number} asked")]
+        return [] if self.value is None else [self.value.alias(f"{number} value")]
 
 
 class Checking:
     """The rules of a table, ready to run: `plans` are to be collected (together with others), and `results` reads them.
 
-    For rows that are added to a table, `before` is its profile, `passed` names the rules that all its rows hold, and
-    `whole` gives the old rows and the new ones; it is asked only where the new rows and the profile do not tell.
+    For rows that are added to a table, `before` is its profile, `known` what is known of its rows, and `whole` gives the
+    old rows and the new ones; it is asked only where the new rows and what is known do not tell. `parent` is the profile
+    of the commit before, whether or not its rows stay. `look_up` gives the rows of another dataset.
     """
 
     def __init__(
@@ -42,170 +82,156 @@ class Checking:
         rows: pl.LazyFrame,
         *,
         before: Profile | None = None,
-        passed: Collection[str] = (),
+        parent: Profile | None = None,
+        known: Mapping[Expectation, CheckResult] | None = None,
         whole: Callable[[], pl.LazyFrame] | None = None,
+        look_up: LookUp | None = None,
     ) -> None:
         """Raises InvalidInput for an unknown column, or a rule that does not go with the column's type."""
         schema = rows.collect_schema()
         together: pl.LazyFrame | None = None
+        self._parent = parent or before
         self._tests: list[Asked] = []
+        self.failing = pl.DataFrame()
         for rule in rules:
-            fails, count = _compile(rule, schema, rows, before)
-            told = fails is None or (rule.kind in ROW_BY_ROW and rule.name in passed)
-            if before is None or whole is None or told:
-                self._tests.append(Asked(rule, rows, before.rows if before else 0, fails, count))
+            if rule.kind in TABLE_RULES:
+                one = Asked(rule, rows, value=value_of(rule, schema, rows))
+                needs_all = one.value is not None
             else:
+                test = compile_rows(rule, schema, rows, look_up or _nothing_to_look_up)
+                past = (known or {}).get(rule.question) if test.by_row else None
+                one = Asked(rule, rows, before.rows if before else 0, past, test)
+                needs_all = past is None
+            if needs_all and before is not None and whole is not None:
                 together = whole() if together is None else together
-                self._tests.append(Asked(rule, together, 0, fails, count))
+                one = one._replace(rows=together, skipped=0)
+            self._tests.append(one)
         groups = [[(i, one) for i, one in enumerate(self._tests) if one.rows is frame] for frame in (rows, together)]
-        self._groups = [group for group in groups if group]
-        self.plans = [group[0][1].rows.select(one.failures.alias(str(i)) for i, one in group) for group in self._groups]
+        self.plans: list[pl.LazyFrame] = []
+        for group in groups:
+            if expressions := [expression for i, one in group for expression in one.expressions(i)]:
+                self.plans.append(group[0][1].rows.select(expressions))
 
-    def results(self, collected: Sequence[pl.DataFrame]) -> list[CheckResult]:
-        """The outcomes in the order of the rules; reads example rows of those that fail."""
-        counts: dict[int, int] = {}
-        for group, frame in zip(self._groups, collected, strict=True):
-            counts |= {i: int(count or 0) for (i, _), count in zip(group, frame.row(0), strict=True)}
-        return [CheckResult(one.rule, counts[i], _examples(one, counts[i])) for i, one in enumerate(self._tests)]
+    @property
+    def columns_to_profile(self) -> list[str] | None:
+        """The columns whose profile is needed; None when none is, not even the number of rows."""
+        told = [one.rule for one in self._tests if one.test is None and (one.value is None or one.rule.kind in EDGES)]
+        if any(rule.kind == "has_schema" for rule in told):
+            return list(self._tests[0].rows.collect_schema())
+        return list(dict.fromkeys(column for rule in told for column in rule.columns)) if told else None
+
+    def results(self, collected: Sequence[pl.DataFrame], profile: Profile | None = None) -> list[CheckResult]:
+        """The outcomes in the order of the rules, given the profile of the whole table; reads rows that fail.
+
+        `failing` are these rows afterwards, whole, at most `SAMPLE` for a rule.
+        """
+        values: dict[str, Any] = {}
+        for frame in collected:
+            values |= frame.row(0, named=True)
+        now = now_us()
+        made: list[CheckResult] = []
+        kept: list[pl.DataFrame] = []
+        for number, one in enumerate(self._tests):
+            if one.test is None:
+                about = profile or Profile(0, ())
+                failing, found = judge(one.rule, values.get(f"{number} value"), about, self._parent, now)
+                made.append(CheckResult(one.rule, failing, found=found))
+                continue
+            failing, asked = int(values[f"{number} failing"] or 0), int(values[f"{number} asked"] or 0)
+            if failing and one.test.repeated and one.test.fails is not None:
+                failing = int(one.rows.select(one.test.fails.sum()).collect(engine="streaming").item())
+            rows = _failing(one, failing)
+            if rows is not None:
+                kept.append(rows.insert_column(0, pl.lit(number, pl.UInt32).alias(_free("check", rows.columns))))
+            made.append(_result(one, failing, asked, rows))
+        self.failing = pl.concat(kept) if kept else pl.DataFrame()
+        return made
+
+    def sample(self) -> bytes:
+        """Rows that failed, as Parquet; nothing when none did, or when they cannot be kept as such."""
+        rows = self.failing
+        while rows.height:
+            buffer = io.BytesIO()
+            rows.write_parquet(buffer, compression="zstd")
+            if len(data := buffer.getvalue()) <= LARGEST:
+                return data
+            rows = rows.gather_every(2) if rows.height > 1 else rows.clear()
+        return b""
 
     def blame(self, error: pl.exceptions.PolarsError) -> InvalidInput:
         """The error of plans that could not be run, with the name of the rule that it is about."""
-        for one in self._tests:
+        for number, one in enumerate(self._tests):
             try:
-                one.rows.select(one.failures).collect(engine="streaming")
+                one.rows.select(one.expressions(number)).collect(engine="streaming")
             except pl.exceptions.PolarsError as found:
-                return _unfit(one.rule, found)
+                return unfit(one.rule, found)
         return InvalidInput(f"The rows cannot be looked at: {first_line(error)}")
 
 
-def check(frame: Any, checks: Checks) -> list[CheckResult]:
-    """What a commit of a frame with these expectations would say about them; nothing is stored."""
-    checking = Checking(expectations(checks), as_polars(frame).lazy())
+def check(frame: Any, checks: Checks, *, ws: Workspace | None = None) -> list[CheckResult]:
+    """What a first commit of a frame with these expectations would say about them; nothing is stored.
+
+    A workspace is needed only for `foreign_key` to another dataset.
+    """
+    from trine.data.foreign import foreign_rows
+    from trine.data.sketches import profile_frame
+
+    rows = as_polars(frame)
+    checking = Checking(expectations(checks), rows.lazy(), look_up=foreign_rows(ws))
     try:
-        return checking.results(pl.collect_all(checking.plans, engine="streaming"))
+        collected = pl.collect_all(checking.plans, engine="streaming")
     except pl.exceptions.PolarsError as error:
         raise checking.blame(error) from error
+    columns = checking.columns_to_profile
+    if columns is None:
+        return checking.results(collected)
+    told = profile_frame(rows.select(columns))
+    return checking.results(collected, Profile(rows.height, told.columns))
 
 
-def failing(frame: pl.LazyFrame, rule: Expectation) -> pl.LazyFrame:
+def failing(frame: pl.LazyFrame, rule: Expectation, look_up: LookUp | None = None) -> pl.LazyFrame:
     """The rows that fail a rule, with their number in front; none for a rule about the whole table."""
     schema = frame.collect_schema()
-    fails, _ = _compile(rule, schema, frame, None)
-    return frame.with_row_index(_number(schema)).filter(pl.lit(False) if fails is None else fails)
+    fails = None
+    if rule.kind not in TABLE_RULES:
+        fails = compile_rows(rule, schema, frame, look_up or _nothing_to_look_up).fails
+    return frame.with_row_index(_free("row", schema)).filter(pl.lit(False) if fails is None else fails)
 
 
-def _compile(
-    rule: Expectation, schema: pl.Schema, frame: pl.LazyFrame, before: Profile | None
-) -> tuple[pl.Expr | None, pl.Expr]:
-    """What is true where a row fails (None for rules about the whole table), and how often the rule fails."""
-    for column in rule.columns:
-        if column not in schema:
-            raise InvalidInput(f'{rule.name}: there is no column "{column}".{nearest(column, schema.names())}')
-    if not rule.columns and rule.kind not in ("expression", "row_count"):
-        raise InvalidInput(f"{rule.name} needs a column.")
-    if rule.low is not None and rule.high is not None and not rule.low <= rule.high:
-        raise InvalidInput(f"{rule.name} can never hold: low is above high.")
-    rows = pl.len() + (before.rows if before else 0)
-    match rule.kind:
-        case "row_count":
-            inside = pl.lit(True)
-            if rule.low is not None:
-                inside = inside & (rows >= rule.low)
-            if rule.high is not None:
-                inside = inside & (rows <= rule.high)
-            return None, (~inside).cast(pl.Int64)
-        case "null_share":
-            if rule.high is None or not 0 <= rule.high <= 1:
-                raise InvalidInput(f"{rule.name} needs a share from 0 to 1 as high.")
-            column = before.column(rule.columns[0]) if before else None
-            nulls = pl.col(rule.columns[0]).null_count() + (column.nulls if column else 0)
-            return None, pl.when(nulls > rule.high * rows).then(nulls).otherwise(0)
-        case "dtype":
-            found = str(schema[rule.columns[0]])
-            fits = found == rule.text or found.startswith(rule.text + "(")
-            return None, pl.lit(0 if fits else 1)
-        case _:
-            fails = _fails(rule, schema)
-    try:
-        kind = frame.select(fails).collect_schema().dtypes()[0]
-    except pl.exceptions.PolarsError as error:
-        raise _unfit(rule, error) from error
-    if kind != pl.Boolean:
-        raise InvalidInput(f"{rule.name} is no yes-or-no question: it gives {kind}.")
-    return fails, fails.sum()
+def _nothing_to_look_up(ref: str) -> pl.LazyFrame:
+    raise InvalidInput(f"{ref} cannot be looked up here.")
 
 
-def _fails(rule: Expectation, schema: pl.Schema) -> pl.Expr:
-    columns = [pl.col(name) for name in rule.columns]
-    match rule.kind:
-        case "not_null":
-            return pl.any_horizontal([column.is_null() for column in columns])
-        case "unique":
-            return (columns[0] if len(columns) == 1 else pl.struct(columns)).is_duplicated()
-        case "between":
-            return _outside(columns[0], rule, schema[rule.columns[0]])
-        case "one_of":
-            return _not_in(columns[0], rule, schema[rule.columns[0]])
-        case "matches":
-            _need(rule, "text", isinstance(schema[rule.columns[0]], (pl.String, pl.Categorical, pl.Enum)), schema)
-            return (~columns[0].cast(pl.String).str.contains(rule.text)).fill_null(False)
-        case _:
-            try:
-                return ~pl.sql_expr(rule.text).fill_null(False)
-            except pl.exceptions.PolarsError as error:
-                raise _unfit(rule, error) from error
+def _failing(one: Asked, count: int) -> pl.DataFrame | None:
+    if not count or one.test is None or one.test.fails is None:
+        return None
+    number = _free("row", one.rows.collect_schema())
+    rows = one.rows.with_row_index(number, offset=one.skipped).filter(one.test.fails).head(SAMPLE)
+    return rows.collect(engine="streaming")
 
 
-def _outside(column: pl.Expr, rule: Expectation, kind: pl.DataType) -> pl.Expr:
-    _need(rule, "numbers", kind.is_numeric(), {rule.columns[0]: kind})
-    if rule.low is None and rule.high is None:
-        raise InvalidInput(f"{rule.name} needs low, high or both.")
-    outside = column.is_nan() if kind.is_float() else pl.lit(False)
-    if rule.low is not None:
-        outside = outside | (column < rule.low)
-    if rule.high is not None:
-        outside = outside | (column > rule.high)
-    return outside.fill_null(False)
+def _result(one: Asked, failing: int, asked: int, rows: pl.DataFrame | None) -> CheckResult:
+    examples: tuple[dict[str, Any], ...] = ()
+    if rows is not None:
+        number = _free("row", rows.columns[2:])
+        shown = (
+            rows.select(number, *dict.fromkeys((*one.rule.columns, *_by(one.rule))))
+            if one.rule.columns
+            else rows[:, 1:]
+        )
+        examples = tuple({key: _plain(value) for key, value in row.items()} for row in shown.head(EXAMPLES).to_dicts())
+    if one.known:
+        failing, asked = failing + one.known.failing, asked + one.known.asked
+        examples = (*one.known.examples, *examples)[:EXAMPLES]
+    return CheckResult(one.rule, failing, examples, asked)
 
 
-def _not_in(column: pl.Expr, rule: Expectation, kind: pl.DataType) -> pl.Expr:
-    types = {type(value) for value in rule.values}
-    if types and types <= {int, float}:
-        _need(rule, "numbers", kind.is_numeric(), {rule.columns[0]: kind})
-        common = pl.Int128() if types == {int} and kind.is_integer() else pl.Float64()
-    elif types == {str}:
-        _need(rule, "text", isinstance(kind, (pl.String, pl.Categorical, pl.Enum)), {rule.columns[0]: kind})
-        common = pl.String()
-    elif types == {bool}:
-        _need(rule, "booleans", kind == pl.Boolean, {rule.columns[0]: kind})
-        common = pl.Boolean()
-    else:
-        raise InvalidInput(f"{rule.name} needs values of one type: texts, numbers or booleans.")
-    values = pl.Series(rule.values, dtype=common, strict=False)
-    return (~column.cast(common).is_in(values.implode())).fill_null(False)
+def _by(rule: Expectation) -> tuple[str, ...]:
+    return rule.others if rule.kind in ("increasing", "decreasing") else ()
 
 
-def _need(rule: Expectation, what: str, fits: bool, schema: Any) -> None:
-    if not fits:
-        column = rule.columns[0]
-        raise InvalidInput(f'{rule.name}: column "{column}" is {schema[column]}, and this rule needs {what}.')
-
-
-def _examples(one: Asked, count: int) -> tuple[dict[str, Any], ...]:
-    if not count or one.fails is None:
-        return ()
-    schema = one.rows.collect_schema()
-    number = _number(schema)
-    rows = one.rows.with_row_index(number, offset=one.skipped).filter(one.fails).head(EXAMPLES)
-    if one.rule.columns:
-        rows = rows.select(number, *one.rule.columns)
-    return tuple(
-        {key: _plain(value) for key, value in row.items()} for row in rows.collect(engine="streaming").to_dicts()
-    )
-
-
-def _number(schema: pl.Schema) -> str:
-    return "row" if "row" not in schema else "row_number"
+def _free(name: str, taken: Any) -> str:
+    return name if name not in taken else f"{name}_number" if name == "row" else f"{name}_name"
 
 
 def _plain(value: Any) -> Any:
@@ -213,7 +239,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if abs(value) < float("inf") else str(value)
     return value if isinstance(value, (bool, int, type(None))) else str(value)[:LONGEST]
-
-
-def _unfit(rule: Expectation, error: pl.exceptions.PolarsError) -> InvalidInput:
-    return InvalidInput(f"{rule.name} cannot be evaluated: {first_line(error)}")

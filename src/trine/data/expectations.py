@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,42 +12,85 @@ import msgspec
 from trine.errors import InvalidInput, NotFound
 
 Severity = Literal["error", "warn"]
-Rule = Literal["not_null", "between", "one_of", "unique", "matches", "row_count", "dtype", "null_share", "expression"]
+Limit = int | float | str | None
+"""A number; or a time in ISO 8601, or a text."""
+
+RowRule = Literal[
+    "not_null", "is_null", "between", "one_of", "none_of", "matches", "no_match", "length_between", "parses", "compare",
+    "unique", "increasing", "decreasing", "foreign_key", "expression",
+]  # fmt: skip
+TableRule = Literal[
+    "row_count", "row_growth", "has_schema", "dtype", "null_share", "distinct_count", "distinct_share", "mean_between",
+    "std_between", "median_between", "quantile_between", "sum_between", "minimum_between", "maximum_between", "includes",
+    "fresh", "drift",
+]  # fmt: skip
 
 
 class Expectation(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One rule. Make it with the functions of this module, or read it from YAML."""
+    """One rule. Make it with the functions of `trine.data` of the same names, or read it from YAML or TOML.
 
-    kind: Rule
+    `where` is a Polars SQL expression: the rule is about the rows that it is true for. `mostly` is the share of the rows
+    asked (those that have a value, for rules that nulls pass) that has to hold.
+    """
+
+    kind: RowRule | TableRule
     columns: tuple[str, ...] = ()
     severity: Severity = "error"
-    low: int | float | None = None
-    high: int | float | None = None
+    low: Limit = None
+    high: Limit = None
     values: tuple[str | int | float | bool, ...] = ()
     text: str = ""
+    mostly: float = 1.0
+    where: str = ""
+    without: Literal["", "low", "high", "both"] = ""
+    other: str = ""
+    others: tuple[str, ...] = ()
+    label: str = ""
 
     @property
     def name(self) -> str:
-        """The rule as text: two rules with the same name ask the same."""
-        limits = {"low": self.low, "high": self.high, "values": list(self.values) or None, "text": self.text or None}
-        told = ", ".join([*self.columns, *(f"{key}={value!r}" for key, value in limits.items() if value is not None)])
-        return f"{self.kind}({told})"
+        """The rule for people: its label, or what it asks."""
+        if self.label:
+            return self.label
+        told = {
+            "low": self.low,
+            "high": self.high,
+            "values": list(self.values) or None,
+            "text": self.text or None,
+            "other": self.other or None,
+            "others": list(self.others) or None,
+            "without": self.without or None,
+            "mostly": self.mostly if self.mostly != 1 else None,
+            "where": self.where or None,
+        }
+        parts = [*self.columns, *(f"{key}={value!r}" for key, value in told.items() if value is not None)]
+        return f"{self.kind}({', '.join(parts)})"
+
+    @property
+    def question(self) -> Expectation:
+        """What it asks, whatever it is called and whatever follows: equal for rules that ask the same."""
+        return msgspec.structs.replace(self, severity="error", label="")
 
 
 Checks = Sequence[Expectation] | Path | str | None
-"""Expectations, or a YAML file of them."""
+"""Expectations, or a YAML or TOML file of them."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One rule's outcome: how many rows fail it (1 for a rule about the whole table), and up to five of them."""
+    """One rule's outcome: of `asked` rows so many are `failing` (1 for a rule about the whole table), and up to five of them.
+
+    `found` is what a rule about the whole table found: a mean, a number of rows, the newest time.
+    """
 
     rule: Expectation
     failing: int
     examples: tuple[dict[str, Any], ...] = ()
+    asked: int = 0
+    found: bool | int | float | str | None = None
 
     @property
     def passed(self) -> bool:
-        return not self.failing
+        return self.failing <= int((1 - self.rule.mostly) * self.asked + 1e-9)
 
     @property
     def name(self) -> str:
@@ -61,52 +105,24 @@ class CheckResult(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether it keeps the branch from moving."""
         return not self.passed and self.severity == "error"
 
-
-def not_null(*columns: str, severity: Severity = "error") -> Expectation:
-    """No value is missing."""
-    return Expectation("not_null", columns, severity)
-
-
-def between(
-    column: str, low: float | None = None, high: float | None = None, *, severity: Severity = "error"
-) -> Expectation:
-    """Numbers lie in [low, high]; missing values pass, NaN fails."""
-    return Expectation("between", (column,), severity, low=low, high=high)
-
-
-def one_of(column: str, values: Sequence[str | int | float | bool], *, severity: Severity = "error") -> Expectation:
-    """Values are from a set; missing values pass."""
-    return Expectation("one_of", (column,), severity, values=tuple(values))
-
-
-def unique(*columns: str, severity: Severity = "error") -> Expectation:
-    """No two rows have the same values in these columns; missing values are values here."""
-    return Expectation("unique", columns, severity)
-
-
-def matches(column: str, pattern: str, *, severity: Severity = "error") -> Expectation:
-    """Texts match a regular expression (anywhere; anchor it with ^ and $); missing values pass."""
-    return Expectation("matches", (column,), severity, text=pattern)
-
-
-def row_count(low: int | None = None, high: int | None = None, *, severity: Severity = "error") -> Expectation:
-    """The table has between low and high rows."""
-    return Expectation("row_count", (), severity, low=low, high=high)
-
-
-def dtype(column: str, name: str, *, severity: Severity = "error") -> Expectation:
-    """A column has a Polars type, for instance "Int64" or "Datetime"."""
-    return Expectation("dtype", (column,), severity, text=name)
-
-
-def null_share(column: str, high: float, *, severity: Severity = "error") -> Expectation:
-    """At most this share (0 to 1) of a column is missing."""
-    return Expectation("null_share", (column,), severity, high=high)
-
-
-def expression(sql: str, *, severity: Severity = "error") -> Expectation:
-    """A Polars SQL expression is true in every row, for instance "dep_delay IS NULL OR dep_delay > -120"."""
-    return Expectation("expression", (), severity, text=sql)
+    @property
+    def message(self) -> str:
+        """The outcome in words, with counts and the first row that fails."""
+        if self.found is not None and not self.asked:
+            found = f"{self.found:,.6g}" if isinstance(self.found, float) else str(self.found)
+            return f"{self.name}: found {found}"
+        if not self.failing:
+            return f"{self.name}: holds"
+        if not self.asked:
+            return f"{self.name}: does not hold"
+        share = 100 * self.failing / self.asked
+        told = f"{self.name}: {self.failing:,} of {self.asked:,} {'row' if self.asked == 1 else 'rows'}"
+        told += f" {'fails' if self.failing == 1 else 'fail'} ({share:.3g} %)"
+        if self.examples:
+            (number, row), *values = self.examples[0].items()
+            told += f", first {number} {row}" + (": " if values else "")
+            told += ", ".join(f"{name}={value!r}" for name, value in values[:4])
+        return told
 
 
 def expectations(checks: Checks) -> list[Expectation]:
@@ -122,18 +138,52 @@ def expectations(checks: Checks) -> list[Expectation]:
 
 
 def read_expectations(path: Path | str) -> list[Expectation]:
-    """Expectations from a YAML file: a list of mappings such as `{kind: between, columns: [age], low: 0, high: 130}`."""
-    import yaml
-
+    """Expectations from a file: in YAML a list of mappings such as `{kind: between, columns: [age], low: 0, high: 130}`,
+    in TOML an `[[expect]]` for each."""
+    path = Path(path)
+    found = _read(path)
+    if isinstance(found, dict) and set(found) == {"expect"}:
+        found = found["expect"]
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NotFound(f"There is no file of expectations at {path}.") from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read as YAML: {error}") from error
-    try:
-        return msgspec.convert(found, list[Expectation])
+        return msgspec.convert(_with_times_as_text(found), list[Expectation])
     except msgspec.ValidationError as error:
         raise InvalidInput(
             f"{path} holds no list of expectations: {error}. Example: - {{kind: not_null, columns: [id]}}"
         ) from error
+
+
+def write_expectations(rules: Sequence[Expectation]) -> str:
+    """Expectations as YAML, one a line, as `read_expectations` takes them."""
+    import yaml
+
+    def line(rule: Expectation) -> str:
+        told = yaml.safe_dump(
+            msgspec.to_builtins(rule), default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True
+        )
+        return f"- {told.strip()}\n"
+
+    return "".join(map(line, rules)) or "[]\n"
+
+
+def _read(path: Path) -> Any:
+    import tomllib
+
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except FileNotFoundError:
+        raise NotFound(f"There is no file of expectations at {path}.") from None
+    except (OSError, yaml.YAMLError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        kind = "TOML" if path.suffix == ".toml" else "YAML"
+        raise InvalidInput(f"{path} cannot be read as {kind}: {error}") from error
+
+
+def _with_times_as_text(value: Any) -> Any:
+    """YAML and TOML read 2026-01-31 as a date."""
+    if isinstance(value, dict):
+        return {key: _with_times_as_text(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_with_times_as_text(one) for one in value]
+    return value.isoformat() if isinstance(value, (dt.date, dt.time)) else value

@@ -56,11 +56,18 @@ class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All columns of a table, in order. `sketches` are the objects that it was summed up from."""
+    """All columns of a table, in order. `sketches` are the objects that it was summed up from, and `failing` is the one with
+    rows that fail the commit's expectations, or empty."""
 
     rows: int
     columns: tuple[ColumnProfile, ...]
     sketches: tuple[str, ...] = ()
+    failing: str = ""
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The objects that it names."""
+        return (*self.sketches, self.failing) if self.failing else self.sketches
 
     def column(self, name: str) -> ColumnProfile | None:
         return next((one for one in self.columns if one.name == name), None)
@@ -75,8 +82,8 @@ def read_profile(store: Store, name: str) -> Profile:
 
 
 def named_in(store: Store, profile: str, opened: set[str]) -> Iterator[str]:
-    """The sketches that a stored profile was summed up from (see `trine.upkeep`)."""
-    yield from read_profile(store, profile).sketches
+    """The objects that a stored profile names (see `trine.upkeep`)."""
+    yield from read_profile(store, profile).objects
 
 
 def shown(value: Scalar, dtype: str) -> str:

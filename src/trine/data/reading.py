@@ -83,13 +83,31 @@ def failing_rows(ref: str, check: int = 0, *, ws: Workspace | None = None) -> pl
     They come with their number in the table in front.
     """
     from trine.data.checks import failing
+    from trine.data.foreign import foreign_rows
 
     ws = ws or current_workspace()
     commit = resolve(ref, ws=ws)
     failed: list[CheckResult] = [one for one in commit.checks if not one.passed]
     if not 0 <= check < len(failed):
         raise NotFound(f"{commit.ref} has {len(failed)} failed checks, so there is none at {check}.")
-    return failing(scan_commit(ws, commit), failed[check].rule)
+    return failing(scan_commit(ws, commit), failed[check].rule, foreign_rows(ws))
+
+
+def failed_sample(ref: str, *, ws: Workspace | None = None) -> dict[int, pl.DataFrame]:
+    """The rows that were kept with a commit because they fail an expectation: at most a hundred for each, by its number
+    among the commit's checks. Of an append, new rows only; `failing_rows` finds all.
+    """
+    import polars as pl
+
+    ws = ws or current_workspace()
+    commit = resolve(ref, ws=ws)
+    kept = profile_of(ws, commit).failing if commit.profile else ""
+    if not kept:
+        return {}
+    found = pl.read_parquet(ws.store.get(kept))
+    return {
+        int(key[0]): rows for key, rows in found.partition_by(found.columns[0], as_dict=True, include_key=False).items()
+    }
 
 
 def profile(ref: str, *, ws: Workspace | None = None) -> Profile:

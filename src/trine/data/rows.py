@@ -14,6 +14,7 @@ from trine.data import operations as door
 from trine.data.checks import Checking
 from trine.data.commits import Commit
 from trine.data.expectations import CheckResult, Checks, Expectation, expectations
+from trine.data.foreign import foreign_rows
 from trine.data.frames import as_polars, first_line
 from trine.data.merging import fold, merge
 from trine.data.profiles import Profile
@@ -45,8 +46,8 @@ def commit(
     """Commit rows to a table dataset: after those that are there (append), or instead of them (replace).
 
     Takes a Polars, pandas or Arrow frame. Schema, profile and expectations are of the whole table as committed, yet an
-    append costs O(new rows): old ones are read again only for rules that need them (`unique`, `expression`, and rules that
-    the commit before did not have). `inputs` are lineage nodes the rows were derived from.
+    append costs O(new rows): old ones are read again only for rules that need them (`unique`, `foreign_key`, sums, whatever
+    looks at other rows, and rules that the commit before did not have). `inputs` are lineage nodes the rows were derived from.
 
     Raises CheckFailed when an expectation of severity error fails: the commit is kept as rejected, the branch stays.
     Raises Conflict when the branch moves meanwhile; an append tries again by itself.
@@ -62,7 +63,7 @@ def commit(
         if base and list(base.schema.items()) != list(part.schema.items()):
             raise InvalidInput(_difference(name, base.schema, part.schema))
         entries = [*(read_tree(ws.store, base.tree) if base else ()), part.entry(base)]
-        results, profile, objects = _look(ws, base, part, rules)
+        results, profile, objects = _look(ws, base, head, part, rules)
         tree, pages = encode_tree(entries)
         ws.store.put(part.data)
         *_, profile_object = ws.store.put_many([*pages, *objects, msgspec.json.encode(profile)])
@@ -118,18 +119,21 @@ class _Part:
 
 
 def _look(
-    ws: Workspace, base: Commit | None, part: _Part, rules: Sequence[Expectation]
+    ws: Workspace, base: Commit | None, head: Commit | None, part: _Part, rules: Sequence[Expectation]
 ) -> tuple[list[CheckResult], Profile, list[bytes]]:
-    """What the rules say, the profile of the whole table, and sketches to store. One plan over the new rows, which takes
-    the old ones in only where a rule has to see them."""
+    """What the rules say, the profile of the whole table, and objects to store: sketches, and rows that fail. One plan over
+    the new rows, which takes the old ones in only where a rule has to see them."""
     before = profile_of(ws, base) if base else None
+    parent = before or (profile_of(ws, head) if head and head.profile and rules else None)
     rows = part.rows.lazy()
     checking = Checking(
         rules,
         rows,
         before=before,
-        passed={one.name for one in base.checks if one.passed} if base else (),
+        parent=parent,
+        known={one.rule.question: one for one in base.checks} if base else None,
         whole=lambda: pl.concat([scan_commit(ws, base), rows]) if base else rows,
+        look_up=foreign_rows(ws),
     )
     try:
         plans = checking.plans if part.sketch else [*checking.plans, count_values(rows)]
@@ -143,7 +147,12 @@ def _look(
     objects = {id(one): msgspec.msgpack.encode(one) for one in sketches if id(one) not in names}
     names |= {key: blake3(data).hexdigest() for key, data in objects.items()}
     profile = summarise(merge(sketches), [names[id(one)] for one in sketches])
-    return checking.results(collected), profile, list(objects.values())
+    results = checking.results(collected, profile)
+    kept = list(objects.values())
+    if sample := checking.sample():
+        profile = msgspec.structs.replace(profile, failing=blake3(sample).hexdigest())
+        kept.append(sample)
+    return results, profile, kept
 
 
 def _sketches(ws: Workspace, base: Commit, before: Profile) -> list[tuple[Sketch, str]]:
@@ -162,10 +171,10 @@ def _sketches(ws: Workspace, base: Commit, before: Profile) -> list[tuple[Sketch
 
 def _refusal(made: Commit) -> CheckFailed:
     failed = [one for one in made.checks if one.refuses]
-    told = "; ".join(f"{one.name}: {one.failing} {'row' if one.failing == 1 else 'rows'}" for one in failed[:3])
+    told = "; ".join(one.message for one in failed[:3])
     return CheckFailed(
         f"{len(failed)} of {len(made.checks)} expectations failed, so {made.branch} of {made.dataset} stays where it is: "
-        f"{told}. The rows are kept for inspection: trine data show {made.ref}",
+        f"{told}. The rows are kept for inspection: trine data checks {made.ref}",
         commit=made.id,
         checks=msgspec.to_builtins(made.checks),
     )

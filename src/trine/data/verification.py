@@ -24,7 +24,7 @@ def verify(ref: str, *, ws: Workspace | None = None) -> list[Damage]:
     for page in look(commit.tree, read_root) or ():
         needed |= dict.fromkeys(entry.hash for entry in look(page, read_page) or ())
     if commit.profile and (profile := look(commit.profile, read_profile)):
-        needed |= dict.fromkeys(profile.sketches)
+        needed |= dict.fromkeys(profile.objects)
     for name in needed:
         look(name, _check)
     return look.found
