@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import trine
 from trine import tracking
-from trine.tracking import estimators
+from trine.tracking import fitting
 from trine.workspace import Workspace
 
 RNG = np.random.default_rng(0)
@@ -60,8 +60,13 @@ def test_what_is_fitted_inside_another_is_not_logged(jobs: int) -> None:
     pipeline = make_pipeline(StandardScaler(), LogisticRegression())
     search = GridSearchCV(pipeline, {"logisticregression__C": [0.1, 1.0]}, cv=3)
     search.fit(X, Y)
-    (info,) = tracking.search()
+    (info,) = tracking.search("parent is null")
     assert info.tags["estimator"] == "GridSearchCV"
+    first, second = tracking.search(f"parent = '{info.id}' order by name")
+    assert (first.name, first.params, first.state) == ("candidate-1", {"logisticregression__C": "0.1"}, "finished")
+    assert second.metrics["mean_test_score"].last == search.cv_results_["mean_test_score"][1]
+    assert {first.tags["rank_test_score"], second.tags["rank_test_score"]} <= {"1", "2"}
+    assert len(tracking.history(first, "split2_test_score")) == 1 and first.code == info.code
     assert info.params["estimator__standardscaler__with_mean"] == "True"
     assert info.params["best_logisticregression__C"] in ("0.1", "1.0")
     assert info.metrics["best_cv_score"].last == search.best_score_
@@ -71,7 +76,7 @@ def test_what_is_fitted_inside_another_is_not_logged(jobs: int) -> None:
         BaggingClassifier(DecisionTreeClassifier(), n_estimators=4, n_jobs=jobs).fit(X, Y)
         VotingClassifier([("a", LogisticRegression()), ("b", DecisionTreeClassifier())], n_jobs=jobs).fit(X, Y)
         RandomForestClassifier(5, n_jobs=jobs).fit(X, Y)
-    assert [one.name for one in tracking.search(order_by="started")] == [
+    assert [one.name for one in tracking.search("parent is null order by started")] == [
         "GridSearchCV", "BaggingClassifier", "VotingClassifier", "RandomForestClassifier",
     ]  # fmt: skip
 
@@ -118,7 +123,7 @@ def test_trouble_of_the_logging_never_reaches_the_user(
     def broken(*_: object, **__: object) -> None:
         raise OSError("the workspace is gone")
 
-    monkeypatch.setattr(estimators, "run", broken)
+    monkeypatch.setattr(fitting, "run", broken)
     assert LinearRegression().fit(X, Y).coef_ is not None
     assert len(tracking.search()) == 1
 
@@ -152,3 +157,52 @@ def test_turning_it_on_twice_logs_once(caplog: pytest.LogCaptureFixture) -> None
     LogisticRegression().fit(X, Y)
     assert [one.experiment for one in tracking.search()] == ["auto"]
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_boosters_are_logged_round_by_round() -> None:
+    import lightgbm
+    import xgboost
+
+    train = xgboost.DMatrix(X, label=Y)
+    params = {"max_depth": 2, "objective": "binary:logistic", "nthread": 1}
+    xgboost.train(params, train, num_boost_round=4, evals=[(train, "train")], verbose_eval=False)
+    (info,) = tracking.search()
+    assert (info.name, info.params["max_depth"], info.params["num_boost_round"]) == ("xgboost.train", "2", "4")
+    assert tracking.history(info, "train/logloss")["step"].to_list() == [0, 1, 2, 3] and info.state == "finished"
+    assert info.metrics["train/logloss"].last < info.metrics["train/logloss"].first
+    lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1).fit(X, Y, eval_X=X, eval_y=Y, eval_metric="auc")
+    xgboost.XGBClassifier(n_estimators=3, n_jobs=1).fit(X, Y, eval_set=[(X, Y)], verbose=False)
+    with trine.run("mine") as run:
+        lightgbm.train({"verbose": -1}, lightgbm.Dataset(X, Y), num_boost_round=2)
+    for name in ("LGBMClassifier", "XGBClassifier"):
+        found = tracking.search(f"name = '{name}'")[0]
+        key = next(key for key in found.metrics if "/" in key)
+        assert found.metrics[key].count == 3 and "training_score" in found.metrics, found.metrics
+    assert tracking.get_run(run).params["num_boost_round"] == "2"
+    with pytest.raises(xgboost.core.XGBoostError):
+        xgboost.train({"objective": "no such"}, train, num_boost_round=1)
+    assert tracking.search()[0].state == "failed" and len(tracking.search()) == 5
+
+
+def test_a_search_over_boosters_is_one_fit() -> None:
+    import xgboost
+
+    GridSearchCV(xgboost.XGBClassifier(n_estimators=2, n_jobs=1), {"max_depth": [1, 2]}, cv=2).fit(X, Y)
+    (info,) = tracking.search("parent is null")
+    assert info.name == "GridSearchCV" and len(tracking.search(f"parent = '{info.id}'")) == 2
+    assert not [key for key in info.metrics if "logloss" in key]
+
+
+def test_a_library_that_is_imported_later_is_logged(local_ws: Workspace) -> None:
+    import subprocess
+    import sys
+
+    program = (
+        "import sys, trine; trine.connect(sys.argv[1]); trine.autolog()\n"
+        "assert 'lightgbm' not in sys.modules\n"
+        "import lightgbm, numpy as np\n"
+        "data = lightgbm.Dataset(np.arange(40.0).reshape(20, 2), np.arange(20.0))\n"
+        "lightgbm.train({'verbose': -1, 'metric': 'l2'}, data, 2, valid_sets=[data])\n"
+    )
+    subprocess.run([sys.executable, "-c", program, local_ws.location], check=True)
+    assert tracking.search()[0].metrics["training/l2"].count == 2

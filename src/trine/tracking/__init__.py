@@ -14,11 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trine.tracking.artifact_files import artifacts, download_artifacts, read_artifact
+    from trine.tracking.callbacks import (
+        keras_callback,
+        lightgbm_callback,
+        lightning_logger,
+        transformers_callback,
+        xgboost_callback,
+    )
     from trine.tracking.code import capture_code, code_of
     from trine.tracking.comparison import Comparison, compare
     from trine.tracking.environment import Environment, capture_environment, environment_of
     from trine.tracking.estimators import autolog
     from trine.tracking.live import Run, active_run, run
+    from trine.tracking.loops import TrainingLoop
     from trine.tracking.reading import chart, declare_metric, experiments, get_run, history, rewind, search
     from trine.tracking.reproduction import Agreement, Reproduction, compare_metrics, reproduce
     from trine.tracking.results import Runs
@@ -37,6 +45,7 @@ __all__ = [
     "Run",
     "RunInfo",
     "Runs",
+    "TrainingLoop",
     "active_run",
     "artifacts",
     "autolog",
@@ -52,11 +61,16 @@ __all__ = [
     "experiments",
     "get_run",
     "history",
+    "keras_callback",
+    "lightgbm_callback",
+    "lightning_logger",
     "read_artifact",
     "reproduce",
     "rewind",
     "run",
     "search",
+    "transformers_callback",
+    "xgboost_callback",
 ]
 
 _PLACES = {
@@ -66,6 +80,7 @@ _PLACES = {
     "Reproduction": "reproduction",
     "Run": "live",
     "Runs": "results",
+    "TrainingLoop": "loops",
     "active_run": "live",
     "artifacts": "artifact_files",
     "autolog": "estimators",
@@ -81,11 +96,16 @@ _PLACES = {
     "experiments": "reading",
     "get_run": "reading",
     "history": "reading",
+    "keras_callback": "callbacks",
+    "lightgbm_callback": "callbacks",
+    "lightning_logger": "callbacks",
     "read_artifact": "artifact_files",
     "reproduce": "reproduction",
     "rewind": "reading",
     "run": "live",
     "search": "reading",
+    "transformers_callback": "callbacks",
+    "xgboost_callback": "callbacks",
 }
 
 

@@ -6,44 +6,45 @@ candidates) do not. A mistake of the logging itself is a warning in the log and 
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import inspect
-import logging
-import threading
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from trine.extras import need
-from trine.tracking.live import Run, active_run, run
-
-log = logging.getLogger("trine.tracking")
+from trine.tracking import boosters
+from trine.tracking import operations as door
+from trine.tracking.fitting import Fitting, as_text, is_inside, quietly, under_way
+from trine.tracking.trials import Trial
 
 SCORED_ROWS = 10_000
 """Rows the training score is computed on, at most; of more, evenly spaced ones."""
 
+MOST_CANDIDATES = 500
+"""Candidates of a search that become child runs, at most."""
+
 _MARK = "__trine_fit__"
-_fitting: contextvars.ContextVar[bool] = contextvars.ContextVar("trine_fitting", default=False)
 
 
 class _State:
-    """Whether automatic logging is on, and how many fits are under way in this process."""
+    """Whether automatic logging is on."""
 
     experiment = ""
     is_on = False
-    fits = 0
-    lock = threading.Lock()
 
 
 def autolog(enable: bool = True, *, experiment: str = "") -> None:
-    """Log every scikit-learn fit from here on: params, training score, class and time of what was fitted.
+    """Log every fit of scikit-learn, XGBoost and LightGBM from here on: params, training score, class and time of what was
+    fitted, the metrics of every boosting round, and the candidates of a search as child runs.
 
     Inside a run's block a fit is logged to that run (a second one with the prefix `fit2.`); elsewhere it makes a run of its
     own, in `experiment`. `enable=False` takes everything back.
     """
     BaseEstimator = need("sklearn.base", extra="sklearn", purpose="Automatic logging").BaseEstimator
     _State.experiment, _State.is_on = experiment, enable
+    boosters.watch(enable, experiment)
     for kind in [BaseEstimator, *_below(BaseEstimator)]:
         if enable:
             _wrap(kind)
@@ -83,7 +84,7 @@ def _wrap(kind: Any) -> None:
 
     @functools.wraps(original)
     def fit(self: Any, *positional: Any, **named: Any) -> Any:
-        if not _State.is_on or _is_inside():
+        if not _State.is_on or is_inside():
             return original(self, *positional, **named)
         return _logged(original, self, positional, named)
 
@@ -91,82 +92,67 @@ def _wrap(kind: Any) -> None:
     kind.fit = fit
 
 
-def _is_inside() -> bool:
-    """Whether a fit is under way here: in this context, or around a worker thread of joblib."""
-    from multiprocessing.dummy import DummyProcess
-
-    return _fitting.get() or (_State.fits > 0 and isinstance(threading.current_thread(), DummyProcess))
-
-
 def _logged(original: Callable[..., Any], estimator: Any, positional: Any, named: Any) -> Any:
-    mark = _fitting.set(True)
-    with _State.lock:
-        _State.fits += 1
-    try:
-        recording = _quietly(_Recording, estimator)
+    recording = quietly(_Recording, estimator)
+    boosts = type(estimator).__module__.partition(".")[0] in ("xgboost", "lightgbm")
+    with under_way(recording if boosts else None):
         start = time.perf_counter()
         try:
             fitted = original(estimator, *positional, **named)
         except BaseException as error:
             if recording is not None:
-                _quietly(recording.fail, error)
+                quietly(recording.fail, error)
             raise
         if recording is not None:
-            _quietly(recording.succeed, time.perf_counter() - start, original, positional, named)
+            quietly(recording.succeed, time.perf_counter() - start, original, positional, named)
         return fitted
-    finally:
-        with _State.lock:
-            _State.fits -= 1
-        _fitting.reset(mark)
 
 
-def _quietly(work: Callable[..., Any], *arguments: Any) -> Any:
-    try:
-        return work(*arguments)
-    except Exception:  # whatever it is, it is ours and must not stop the user's training
-        log.warning("A fit could not be logged; training goes on.", exc_info=True)
-        return None
-
-
-class _Recording:
-    """One fit on its way into a run: the active one, or one of its own."""
+class _Recording(Fitting):
+    """The fit of an estimator."""
 
     def __init__(self, estimator: Any) -> None:
+        super().__init__(type(estimator).__name__, _State.experiment)
         self.estimator = estimator
-        active = active_run()
-        self.own = active is None
-        self.run: Run = active or run(_State.experiment, name=type(estimator).__name__)
-        self.run.fits += 1
-        self.prefix = "" if self.run.fits == 1 else f"fit{self.run.fits}."
-        _quietly(self._describe)
+        quietly(self._describe)
 
     def _describe(self) -> None:
         kind = type(self.estimator)
-        self.run.tags({f"{self.prefix}estimator": kind.__name__, f"{self.prefix}estimator_class": _path(kind)})
-        self.run.params({self.prefix + name: value for name, value in _params(self.estimator).items()})
-
-    def fail(self, error: BaseException) -> None:
-        if self.own:
-            state = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
-            self.run.finish(state, f"{type(error).__name__}: {error}")
+        self.tags({"estimator": kind.__name__, "estimator_class": _path(kind)})
+        self.params(_params(self.estimator))
 
     def succeed(self, seconds: float, fit: Callable[..., Any], positional: Any, named: Any) -> None:
         try:
-            self.run.log(f"{self.prefix}fit_seconds", seconds)
-            score = _quietly(_training_score, self.estimator, fit, positional, named)
+            self.log({"fit_seconds": seconds})
+            score = quietly(_training_score, self.estimator, fit, positional, named)
             if score is not None:
-                self.run.log(f"{self.prefix}training_score", score)
-            _quietly(self._search_results)
+                self.log({"training_score": score})
+            quietly(self._search_results)
         finally:
-            if self.own:
-                self.run.finish()
+            self.finish()
 
     def _search_results(self) -> None:
-        """What a grid or random search found."""
+        """What a grid or random search found: the best candidate here, and each one as a child run."""
         best = getattr(self.estimator, "best_params_", None)
         if isinstance(best, dict):
-            self.run.params({f"{self.prefix}best_{name}": _text(value) for name, value in best.items()})
-            self.run.log(f"{self.prefix}best_cv_score", self.estimator.best_score_)
+            self.params({f"best_{name}": value for name, value in best.items()})
+            self.log({"best_cv_score": self.estimator.best_score_})
+        results = getattr(self.estimator, "cv_results_", None)
+        if isinstance(results, dict) and "params" in results:
+            trials = [_trial(results, at) for at in range(len(results["params"]))][:MOST_CANDIDATES]
+            door.add_trials(self.run.ws, id=self.run.id, trials=trials)
+
+
+def _trial(results: dict[str, Any], at: int) -> Trial:
+    """One candidate of a search, as scikit-learn tells of it."""
+    metrics = {
+        name: float(column[at])
+        for name, column in results.items()
+        if name.startswith(("mean_", "std_")) or re.fullmatch(r"split\d+_test_\w+", name)
+    }
+    ranks = {name: str(column[at]) for name, column in results.items() if name.startswith("rank_")}
+    params = {name[:250]: as_text(value) for name, value in results["params"][at].items()}
+    return Trial(name=f"candidate-{at + 1}", params=params, metrics=metrics, tags=ranks)
 
 
 def _path(kind: type) -> str:
@@ -175,14 +161,7 @@ def _path(kind: type) -> str:
 
 def _params(estimator: Any) -> dict[str, str]:
     """The params of an estimator and of those in it (`scaler__with_mean`), as texts a run takes."""
-    return {name[:200]: _text(value) for name, value in estimator.get_params(deep=True).items()}
-
-
-def _text(value: Any) -> str:
-    if hasattr(value, "get_params") and not isinstance(value, type):
-        return type(value).__name__
-    text = str(value).replace("\0", "")
-    return text if len(text) <= 1_000 else text[:999] + "…"
+    return {name[:200]: as_text(value) for name, value in estimator.get_params(deep=True).items()}
 
 
 def _training_score(estimator: Any, fit: Callable[..., Any], positional: Any, named: Any) -> float | None:

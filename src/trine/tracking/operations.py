@@ -63,6 +63,7 @@ from trine.tracking.tables import (
 )
 from trine.tracking.texts import run_state as run_state
 from trine.tracking.texts import set_texts as set_texts
+from trine.tracking.trials import add_trials as add_trials
 from trine.workspace import Workspace
 
 SegmentId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
