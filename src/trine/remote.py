@@ -228,7 +228,8 @@ class RemoteStore:
     def put_file(self, path: Path | str) -> str:
         return self.put_files([path])[0][0]
 
-    def put_files(self, paths: Sequence[Path | str]) -> list[tuple[str, int]]:
+    def put_files(self, paths: Sequence[Path | str], like: Sequence[str] = ()) -> list[tuple[str, int]]:
+        """Hash and size of each file, in order; what they are `like` is not used here."""
         results: list[tuple[str, int]] = []
         small: list[bytes] = []
 

@@ -300,6 +300,22 @@ def test_adding_again_stores_what_the_store_has_lost(local_ws: Workspace, source
     assert data.verify("x") == []
 
 
+def test_of_a_large_file_only_what_is_new_is_stored(ws: Workspace, source: Path, tmp_path: Path) -> None:
+    old = os.urandom(6 << 20)
+    new = old[: 3 << 20] + b"between" + old[3 << 20 :]
+    (source / "large").write_bytes(old)
+    data.add(source, name="x")
+    (source / "large").write_bytes(new)
+    made = data.add(source, name="x")
+    assert data.read("x", "large") == new and data.read("x@main~1", "large") == old
+    assert data.verify("x") == []
+    data.checkout("x", tmp_path / "out")
+    assert (tmp_path / "out" / "large").read_bytes() == new
+    entry = next(one for one in read_tree(ws.store, made.tree) if one.path == "large")
+    if isinstance(ws.store, ObjectStore):
+        assert ws.store.place.holds(f"recipes/{entry.hash[:2]}/{entry.hash}")
+
+
 def test_a_glance_sees_what_the_door_says(folder: Path, tmp_path: Path) -> None:
     files = tmp_path / "files"
     files.mkdir()

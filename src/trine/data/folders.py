@@ -25,6 +25,9 @@ from trine.workspace import Located, Workspace, active_producer, current_workspa
 LARGE = 256 << 20
 """From so many bytes on files are read by several processes, however few they are."""
 
+DEDUPED = 4 << 20
+"""From so many bytes on, a file is stored as what is new since the commit before."""
+
 _NONE = bytes(HASH).hex()
 
 Known = tuple[bytes | bytearray, list[int]]
@@ -32,12 +35,13 @@ Known = tuple[bytes | bytearray, list[int]]
 
 
 class _Fresh(NamedTuple):
-    """A file to read: its place, its marks, and which one it is of which folder."""
+    """A file to read: its place, its marks, which one it is of which folder, and what it was before (hash, or nothing)."""
 
     place: str
     marks: tuple[int, ...]
     folder: int
     at: int
+    before: str
 
 
 def add(
@@ -156,9 +160,14 @@ def _store(glance: Glance, found: Scan, cache: StatCache, *, look: bool) -> str:
     mark = _mark_of(glance.store)
     if look or not mark or mark != cache.store:
         _forget_lost(glance.store, known)
+    before = _large_before(cache)
     fresh = [
         _Fresh(
-            f"{found.root}/{listing.prefix}{listing.names[at]}", tuple(listing.marks[4 * at : 4 * at + 4]), number, at
+            f"{found.root}/{(path := listing.prefix + listing.names[at])}",
+            tuple(listing.marks[4 * at : 4 * at + 4]),
+            number,
+            at,
+            before.get(path, ""),
         )
         for number, (listing, (_, missing)) in enumerate(zip(found.folders, known, strict=True))
         for at in missing
@@ -172,6 +181,16 @@ def _store(glance: Glance, found: Scan, cache: StatCache, *, look: bool) -> str:
     for listing, (hashes, _) in zip(found.folders, known, strict=True):
         cache.remember(listing, hashes)
     return _mark_of(glance.store) if fresh else mark
+
+
+def _large_before(cache: StatCache) -> dict[str, str]:
+    """What large files were in the commit before: what is new of them is stored, and no more."""
+    return {
+        prefix + name: content[:HASH].hex()
+        for prefix, files in cache.committed().items()
+        if max(array("q", files.marks)[0::4], default=DEDUPED) >= DEDUPED
+        for name, content in files.content().items()
+    }
 
 
 def _mark_of(store: Store) -> str:
@@ -210,7 +229,10 @@ def _open_door(glance: Glance) -> None:
 
 def _put(store: Store, fresh: Sequence[_Fresh]) -> bytes:
     hashes: list[str] = []
-    for one, (hash_, size) in zip(fresh, store.put_files([one.place for one in fresh]), strict=True):
+    like = [one.before if one.marks[0] >= DEDUPED else "" for one in fresh]
+    places = [one.place for one in fresh]
+    stored = store.put_files(places, like) if any(like) else store.put_files(places)
+    for one, (hash_, size) in zip(fresh, stored, strict=True):
         try:
             same = size == one.marks[0] and marks_of(os.stat(one.place)) == one.marks
         except FileNotFoundError:

@@ -21,6 +21,7 @@ import msgspec
 from trine.errors import Damaged, InvalidInput
 from trine.storage.objects import ObjectStore, Packing, own_key
 from trine.storage.packs import Entry
+from trine.storage.recipes import read_recipe, recipe_key
 
 SMALL_PACK = 4 << 20
 MANY_PACKS = 64
@@ -47,6 +48,7 @@ def collect(
         raise InvalidInput("The grace period is too short: at least an hour in a bucket, and never negative.")
     one = _Round(store, reachable, grace_s, dry_run, time.time() if now is None else now)
     one.take_out_objects()
+    one.delete_maps()
     one.take_out_packs()
     one.empty_trash()
     return one.done
@@ -56,7 +58,7 @@ class _Round:
     def __init__(self, store: ObjectStore, reachable: Set[str], grace_s: float, dry_run: bool, now: float) -> None:
         self.store = store
         self.place = store.place
-        self.reachable = reachable
+        self.reachable = reachable | _sources_of(store, reachable)
         self.limit = now - grace_s
         self.trash = f"trash/{int(now)}"
         self.dry_run = dry_run
@@ -67,11 +69,17 @@ class _Round:
         self.done = msgspec.structs.replace(self.done, **changed)
 
     def take_out_objects(self) -> None:
-        for key, size, changed in list(self.place.list("objects")):
+        for key, size, changed in [*self.place.list("objects"), *self.place.list("recipes")]:
             if changed <= self.limit and key.rpartition("/")[2] not in self.reachable:
                 self.count(objects=1, bytes=size)
                 if not self.dry_run:
                     self.place.move(key, f"{self.trash}/{key}")
+
+    def delete_maps(self) -> None:
+        """Maps of chunks whose object is gone: they can be made again."""
+        for key, _, changed in list(self.place.list("maps")):
+            if changed <= self.limit and key.rpartition("/")[2] not in self.reachable and not self.dry_run:
+                self.place.delete(key)
 
     def take_out_packs(self) -> None:
         old = [
@@ -125,11 +133,20 @@ class _Round:
         return self.store.has(wanted) == wanted
 
 
+def _sources_of(store: ObjectStore, reachable: Set[str]) -> set[str]:
+    """The objects that others are put together from. Raises Damaged when that cannot be read: nothing can go then."""
+    found: set[str] = set()
+    for name in store.iter_recipes():
+        if name in reachable and (recipe := read_recipe(store, name)):
+            found |= {run.source for run in recipe.runs}
+    return found
+
+
 def bring_back(store: ObjectStore, name: str) -> bool:
     """Take an object out of the trash; False when it is not there."""
     for key, _, _ in list(store.place.list("trash")):
         _, _, home = key.split("/", 2)
-        if home == own_key(name) or (key.endswith(".pack") and name in _names_in(store, key)):
+        if home in (own_key(name), recipe_key(name)) or (key.endswith(".pack") and name in _names_in(store, key)):
             _restore(store, key, home)
             return True
     return False

@@ -3,6 +3,7 @@
 Keys, the same in a folder and in a bucket:
 
     objects/<2 hex>/<hash>    an object of 256 KiB or more, or one stored alone
+    recipes/, maps/           large objects that are like another one (see `recipes`)
     packs/<id>.pack, .idx     many small objects (see `packs`)
     quarantine/<hash>/<id>    damaged bytes, moved out of the way
     trash/<time>/…            what garbage collection took out (see `garbage`)
@@ -30,7 +31,7 @@ from blake3 import blake3
 
 from trine.errors import Damaged, Failure, InvalidInput, NotFound
 from trine.ids import check_hash, is_hash, new_id
-from trine.storage import packs
+from trine.storage import packs, recipes
 from trine.storage.packs import Entry
 from trine.storage.places import CHUNK, Draft, Folder, Place, no_space, open_place
 
@@ -51,8 +52,8 @@ class Store(Protocol):
 
     def put_file(self, path: Path | str) -> str: ...
 
-    def put_files(self, paths: Sequence[Path | str]) -> list[tuple[str, int]]:
-        """Hash and size of each file, in order."""
+    def put_files(self, paths: Sequence[Path | str], like: Sequence[str] = ()) -> list[tuple[str, int]]:
+        """Hash and size of each file, in order. `like` are objects that each may share content with, or nothing."""
         ...
 
     def get(self, hash: str) -> bytes: ...
@@ -121,17 +122,23 @@ class ObjectStore:
         """Store a file's content in one pass over it."""
         return self.put_files([path])[0][0]
 
-    def put_files(self, paths: Sequence[Path | str]) -> list[tuple[str, int]]:
-        """Store files; gives hash and size of each. Raises NotFound or InvalidInput naming a file that cannot be read."""
+    def put_files(self, paths: Sequence[Path | str], like: Sequence[str] = ()) -> list[tuple[str, int]]:
+        """Store files; gives hash and size of each. Of a large one that is `like` a stored object (one for each path, or
+        nothing), only what is new is stored.
+
+        Raises NotFound or InvalidInput naming a file that cannot be read.
+        """
         found: list[tuple[str, int]] = []
         with Packing(self) as packing:
-            for path in paths:
+            for number, path in enumerate(paths):
                 try:
                     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                     try:
                         if (size := os.fstat(descriptor).st_size) < SMALL:
                             data = _read_whole(descriptor, size)
                             found.append((packing.add(data), len(data)))
+                        elif like and like[number] and (made := self._put_like(path, size, like[number])):
+                            found.append(made)
                         else:
                             with open(descriptor, "rb", buffering=0, closefd=False) as file:
                                 found.append(self._put_large(file))
@@ -156,6 +163,11 @@ class ObjectStore:
                 draft.finish(own_key(name))
         return name, size
 
+    def _put_like(self, path: Path | str, size: int, like: str) -> tuple[str, int] | None:
+        if size < recipes.LARGE or self.place.is_far:
+            return None
+        return recipes.put_like(self, path, like)
+
     # -- reading --------------------------------------------------------------------------------------------------
 
     def get(self, hash: str) -> bytes:
@@ -171,6 +183,8 @@ class ObjectStore:
             if data is not None:
                 return data
             self.forget()  # another process repacked it or took it out
+        if self.place.holds(recipes.recipe_key(name)):
+            return b"".join(self.chunks(name))
         self._bring_back(name)
         return self.get(name)
 
@@ -226,6 +240,9 @@ class ObjectStore:
         """An object's bytes piece by piece. Raises Damaged after the last piece when they were wrong: use none before it ends."""
         name = check_hash(hash)
         parts = self.place.chunks(own_key(name))
+        if parts is None and (recipe := recipes.read_recipe(self, name)):
+            yield from self._cooked(name, recipe)
+            return
         if parts is None:
             yield self.get(name)
             return
@@ -235,6 +252,17 @@ class ObjectStore:
             yield part
         if hasher.hexdigest() != name:
             raise self._quarantine(name)
+
+    def _cooked(self, name: str, recipe: recipes.Recipe) -> Iterator[bytes]:
+        hasher = blake3(max_threads=blake3.AUTO)
+        for part in recipes.cook(self, recipe):
+            hasher.update(part)
+            yield part
+        if hasher.hexdigest() != name:
+            recipes.blame(self, recipe)
+            path = f"{self.location}/{recipes.recipe_key(name)}"
+            self.place.move(recipes.recipe_key(name), f"quarantine/{name}/{new_id()}")
+            raise _damaged(f"The recipe {path} gives other bytes than its name says.", name, path)
 
     def path_of(self, hash: str) -> Path | None:
         """The read-only file an object is in, checked, when it has one of its own on this disk; else None."""
@@ -259,6 +287,8 @@ class ObjectStore:
             return size
         if found := self._find(name):
             return found[1].raw
+        if recipe := recipes.read_recipe(self, name):
+            return recipe.size
         self._bring_back(name)
         return self.size(name)
 
@@ -272,17 +302,20 @@ class ObjectStore:
             self._load_packs()  # another process may have added some
             here |= self._all_packed(names - here)
         rest = sorted(names - here)
-        held = self._each(lambda name: self.place.holds(own_key(name)), rest)
+        held = self._each(self._holds_alone, rest)
         return here | {name for name, there in zip(rest, held, strict=True) if there}
+
+    def _holds_alone(self, name: str) -> bool:
+        return self.place.holds(own_key(name)) or (not self.place.is_far and self.place.holds(recipes.recipe_key(name)))
 
     def mark(self) -> str:
         """What stays the same as long as nothing was added or taken out; nothing in a far place."""
-        return self.place.mark(("packs", "objects"))
+        return self.place.mark(("packs", "objects", "recipes"))
 
     def knows(self, name: str, size: int) -> bool:
         """Whether an object is here, without looking for packs that other processes added, nor for small objects that were
         stored alone: cheap, and a wrong no only stores it twice."""
-        return self._packed(name) or (size >= SMALL and self.place.holds(own_key(name)))
+        return self._packed(name) or (size >= SMALL and self._holds_alone(name))
 
     def _packed(self, name: str) -> bool:
         """Whether an object is in a pack that is still there: another process may have taken it out."""
@@ -368,6 +401,15 @@ class ObjectStore:
         for key, _, _ in self.place.list("objects"):
             name = key.rpartition("/")[2]
             if is_hash(name) and bytes.fromhex(name) not in seen:
+                yield name
+        for name in self.iter_recipes():
+            if bytes.fromhex(name) not in seen and not self.place.holds(own_key(name)):
+                yield name
+
+    def iter_recipes(self) -> Iterator[str]:
+        """The names of objects that are put together from others."""
+        for key, _, _ in self.place.list("recipes"):
+            if is_hash(name := key.rpartition("/")[2]):
                 yield name
 
     def verify(self, hashes: Iterable[str] | None = None) -> list[Damage]:
