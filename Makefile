@@ -48,12 +48,19 @@ ifndef UV
 endif
 	@touch $@
 
-$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
+PAGES := package-lock.json hatch_build.py $(wildcard src/trine/server/ui/islands/*.ts)
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt $(PAGES)
 	$(INSTALL) --editable '.[demo]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt $(PAGES)
 	$(INSTALL) --editable '.[demo,postgres]' --group test --group check --group docs
+	@for name in "$$CHROMIUM" chromium chromium-browser google-chrome; do \
+		[ -n "$$name" ] && command -v "$$name" >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null; \
+	else echo "The pages are tested in Chromium: install it (apt-get install chromium), or name it in CHROMIUM."; fi
 	@touch $@
 
 constraints:  ## renew the pinned versions from what the registry has now

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
-from trine.workspace import Workspace
+from trine.workspace import Workspace, connect
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +46,30 @@ def _serving(ws: Workspace, embedded: bool) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Workspace]:
+    """A workspace in which every page has something to show; the tests of a module share it."""
+    found = importlib.util.spec_from_file_location("ui_world", Path(__file__).parent / "world.py")
+    assert found and found.loader
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    root = tmp_path_factory.mktemp("world") / ".trine"
+    root.mkdir()
+    shutil.copy(sqlite_template, root / "ledger.db")
+    with connect(root.parent) as ws:
+        module.build(ws)
+        yield ws
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium: that of the system."""
+    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    path = next((found for name in names if name and (found := shutil.which(name))), None)
+    assert path, "There is no Chromium. Install it (apt-get install chromium), or name it in the variable CHROMIUM."
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
 
-_LINK = Markup('<a class="node" href="{}" title="{}"><b>{}</b>{}</a>')
+_LINK = Markup('<a class="node" href="{}" title="{}"><b>{}</b> {}</a>')
 
 KINDS = {
     "pipeline_run": "pipeline run",

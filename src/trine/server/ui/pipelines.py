@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -123,17 +124,22 @@ def resume(asked: Asked) -> Response:
         raise Refused(f"The code is not on the server. Go on where it is: trine pipeline resume {found.id[:12]}")
     folder = _folder_of(found.entry, asked.ws.root.parent)
     command = [sys.executable, "-m", "trine.cli", "pipeline", "resume", found.id, "-w", str(asked.ws.root.parent)]
-    process = subprocess.Popen(
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, env=os.environ | {"TRINE_PROJECT": asked.ws.project},
-    )  # fmt: skip
-    try:
-        _, told = process.communicate(timeout=PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        return asked.back(path("pipelines", found.id), "It goes on.")
-    if process.returncode:
-        raise Failure((told.strip().splitlines() or ["It could not go on."])[-1][:1000])
-    return asked.back(path("pipelines", found.id), "It went on to its end.")
+    environment = os.environ | {"TRINE_PROJECT": asked.ws.project}
+    told: list[str] = []
+
+    def go_on() -> None:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            told.append((done.stderr.strip().splitlines() or ["It could not go on."])[-1][:1000])
+
+    worker = threading.Thread(target=go_on, daemon=True)
+    worker.start()
+    worker.join(PATIENCE_S)
+    if told:
+        raise Failure(told[0])
+    return asked.back(path("pipelines", found.id), "It goes on." if worker.is_alive() else "It went on to its end.")
 
 
 def _folder_of(entry: str, home: Path) -> Path:

@@ -18,7 +18,7 @@ export function mount(box: HTMLElement): void {
   const size = layout.graph();
   const [wide, tall] = [size.width ?? 1, size.height ?? 1];
   const scale = Math.min(1, Math.max(0.75, Math.min(box.clientWidth / wide, box.clientHeight / tall)));
-  const svg = make("svg", { width: String(wide * scale), height: String(tall * scale), viewBox: `0 0 ${wide} ${tall}`, role: "img" });
+  const svg = make("svg", { width: String(wide * scale), height: String(tall * scale), viewBox: `0 0 ${wide} ${tall}`, role: "group" });
   svg.setAttribute("aria-label", `${graph.nodes.length} nodes and ${graph.edges.length} edges; the same as a list below`);
   for (const edge of layout.edges()) {
     const points = layout.edge(edge).points as { x: number; y: number }[];

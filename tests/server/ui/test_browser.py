@@ -1,0 +1,258 @@
+"""The pages in a real Chromium: every link, and the ways of a data scientist, an ML engineer, a reviewer, one on call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from trine.workspace import Workspace
+
+AXE = Path(__file__).parents[3] / "node_modules" / "axe-core" / "axe.min.js"
+Site = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def owner(world: Workspace, site: Site) -> str:
+    """The pages as `trine ui` serves them."""
+    return site(world, embedded=True)
+
+
+@pytest.fixture(scope="module")
+def team(world: Workspace, site: Site) -> str:
+    """The pages of a server for a team."""
+    return site(world)
+
+
+class Watched:
+    """A page whose console and answers are listened to."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        page.set_default_timeout(10_000)
+        page.on("console", lambda one: self._told(one.text) if one.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self._told(str(error)))
+        page.on(
+            "response", lambda answer: self._told(f"{answer.status} {answer.url}") if answer.status >= 400 else None
+        )
+
+    def _told(self, problem: str) -> None:
+        self.problems.append(f"{self.page.url}: {problem}")
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Watched]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    found = Watched(context.new_page())
+    yield found
+    context.close()
+    assert found.problems == []
+
+
+def shape(address: str) -> str:
+    """An address without its ids and numbers: pages of one shape are one template."""
+    path, _, query = address.partition("#")[0].partition("?")
+    path = re.sub(r"\d+", "1", re.sub(r"[0-9a-f]{12,}", "id", path))
+    return path + "?" + ",".join(sorted(part.partition("=")[0] for part in query.split("&")))
+
+
+def links_of(page: Page) -> list[str]:
+    return page.evaluate(
+        "[...document.querySelectorAll('a[href]')].map((a) => a.href.baseVal ?? a.getAttribute('href'))"
+    )
+
+
+def test_every_link_leads_to_a_page_without_an_error_that_fits_a_phone(watched: Watched, owner: str):
+    page, queue, seen = watched.page, ["/", "/alerts"], dict[str, int]()
+    page.set_viewport_size({"width": 390, "height": 800})
+    for address in queue:
+        page.goto(owner + address)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{address} is too wide for a phone"
+        for link in links_of(page):
+            if link.startswith("/") and "/raw/" not in link and seen.setdefault(shape(link), 0) < 1:
+                seen[shape(link)] += 1
+                queue.append(link)
+    assert len(queue) > 60
+    assert {one.split("/")[1].partition("?")[0] for one in queue} >= {
+        "runs", "data", "features", "models", "gates", "approvals", "pipelines", "endpoints", "predictions",
+        "rollouts", "monitors", "verdicts", "alerts", "lineage", "events", "access", "metrics", "code", "loops",
+    }  # fmt: skip
+
+
+PAGES = (
+    "/", "/runs", "/runs?view=scatter&experiment=sweep", "/data", "/data/rides", "/data/rides/commits/second",
+    "/models/rides", "/models/rides/versions/2", "/models/rides/versions/2/card", "/approvals", "/pipelines",
+    "/endpoints/rides", "/monitors/rides", "/lineage?node=model:rides@2", "/events", "/access", "/metrics", "/features",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Browser, owner: str, scheme: Any):
+    context = browser.new_context(bypass_csp=True, color_scheme=scheme)
+    page, found = context.new_page(), list[str]()
+    for address in PAGES:
+        page.goto(owner + address)
+        page.evaluate(AXE.read_text())
+        for one in page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]:
+            if one["impact"] in ("serious", "critical"):
+                found += [
+                    f"{address} {one['id']}: {node['html'][:120]} {node['failureSummary'][:160]}"
+                    for node in one["nodes"]
+                ]
+    context.close()
+    assert found == []
+
+
+def test_what_people_wrote_is_inert(watched: Watched, owner: str):
+    page = watched.page
+    page.on("dialog", lambda dialog: watched.problems.append(f"a dialog: {dialog.message}"))
+    for address in ("/runs?q=name+%3D+'net-00'", "/data/pictures/commits/main", "/data/rides/commits/main", "/access"):
+        page.goto(owner + address)
+    page.goto(f"{owner}/data/pictures/commits/main/files/drawing.svg")
+    expect(page.locator("main img")).to_be_visible()
+    page.goto(f"{owner}/data/pictures/commits/main/files/deep/note.txt")
+    expect(page.locator("main pre")).to_have_text("<script>alert(1)</script>")
+    answer = page.request.get(f"{owner}/data/pictures/commits/main/raw/deep/note.txt")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert answer.headers["content-disposition"].startswith("attachment")
+
+
+def test_a_data_scientist_finds_the_best_run_compares_two_and_opens_their_data(watched: Watched, owner: str):
+    page = watched.page
+    page.goto(owner)
+    page.get_by_role("link", name="Runs", exact=True).click()
+    page.get_by_label("Search runs").fill("metrics.auc > 0.7 and params.model =")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("alert")).to_contain_text("Column 37")
+    watched.problems.clear()  # the 422 of what cannot be read
+    page.get_by_label("Search runs").fill("metrics.auc > 0.7 and experiment = 'sweep'")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="auc", exact=True).click()
+    expect(page.locator("tbody th").first).to_have_text("net-17")
+    page.get_by_label("choose net-17").check()
+    page.locator("tbody tr").nth(1).get_by_role("checkbox").check()
+    page.get_by_role("button", name="Compare the chosen").click()
+    expect(page.get_by_role("heading", name="2 runs side by side")).to_be_visible()
+    expect(page.locator("[data-chart] .plot[data-drawn] canvas").first).to_be_visible()
+    page.get_by_role("link", name="net-17").click()
+    expect(page.locator("[data-chart] .plot[data-drawn] canvas").first).to_be_visible()
+    page.goto(f"{owner}/runs?q=name+%3D+'fit-2'")
+    page.get_by_role("link", name="fit-2").click()
+    page.get_by_role("link", name=re.compile("dataset rides@")).click()
+    expect(page.get_by_role("heading", name="Columns")).to_be_visible()
+    expect(page.locator("svg.bars").first).to_be_visible()
+
+
+def test_an_ml_engineer_sees_why_a_pipeline_stopped_and_resumes_it(watched: Watched, owner: str, world: Workspace):
+    page, folder = watched.page, Path(str(world.root)).parent
+    page.goto(f"{owner}/pipelines")
+    page.locator("tbody th a").first.click()
+    expect(page.locator(".problem")).to_contain_text("the other half is not ready")
+    expect(page.locator("[data-graph][data-drawn] svg a")).to_have_count(2)
+    page.locator(".gantt").get_by_role("link", name="count").click()
+    expect(page.get_by_text("counting")).to_be_visible()
+    (folder / "ready").touch()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("status")).to_contain_text("It")
+    expect(page.locator("h1 + .chip")).to_have_text("succeeded", timeout=20_000)  # live: nobody reloads
+    page.get_by_role("link", name="double").first.click()
+
+
+def sign_in(page: Page, address: str, name: str) -> None:
+    page.goto(address)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill("correct horse")
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_a_reviewer_reads_gate_and_card_and_approves(watched: Watched, team: str, browser: Browser):
+    page = watched.page
+    sign_in(page, f"{team}/approvals", "rita")
+    page.get_by_role("link", name="models.promote_model").first.click()
+    page.get_by_role("link", name="Gate report (pass)").click()
+    expect(page.get_by_role("heading", name="Gate on rides@2")).to_be_visible()
+    expect(page.get_by_text("town = west")).to_be_visible()
+    page.go_back()
+    page.get_by_role("link", name="Card").click()
+    expect(page.get_by_role("heading", name="Model card: rides@2")).to_be_visible()
+    page.go_back()
+    page.get_by_label("Reason").fill("I read the report")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_role("status")).to_contain_text("user:ana may make the call now")
+    page.goto(f"{team}/models/rides/versions/2")
+    expect(page.get_by_role("button", name=re.compile("Promote"))).to_have_count(0)  # a reviewer may not
+
+    other = browser.new_context().new_page()
+    sign_in(other, f"{team}/approvals", "ana")
+    other.get_by_role("link", name="models.promote_model").first.click()
+    other.get_by_role("button", name="Do it now").click()
+    expect(other.get_by_role("status")).to_contain_text("Done")
+    other.goto(f"{team}/models/rides")
+    expect(other.locator("h1 + .chip")).to_have_text("production v2")
+    other.context.close()
+
+
+def test_one_on_call_goes_from_the_alert_to_the_column_to_a_prediction_and_rolls_back(watched: Watched, team: str):
+    page = watched.page
+    sign_in(page, team, "ana")
+    page.get_by_role("link", name="rides: drift in n").click()
+    page.get_by_role("link", name="The verdict, column n").click()
+    expect(page.locator("#column-n svg.bars .s1").first).to_be_visible()
+    page.get_by_role("link", name="its alert is firing").click()
+    page.get_by_label("Note").first.fill("rolling back")
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.get_by_role("status")).to_contain_text("It is yours")
+    page.get_by_role("link", name="Endpoints", exact=True).click()
+    page.locator("tbody th a").first.click()
+    page.get_by_role("link", name=re.compile("^…")).first.click()
+    expect(page.locator(".way")).to_contain_text("trained on")
+    page.get_by_role("link", name="rides", exact=True).click()
+    page.get_by_placeholder("why").fill("drift in n")
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.get_by_role("status")).to_contain_text("Rolled back")
+
+
+def test_search_finds_anything_from_the_keyboard(watched: Watched, owner: str):
+    page = watched.page
+    page.goto(owner)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("rid")
+    expect(page.locator("#found a").first).to_contain_text("rides")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="rides")).to_be_visible()
+
+
+def test_without_scripts_a_page_can_be_read_and_used(browser: Browser, owner: str):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{owner}/runs?experiment=sweep&order=metrics.auc+desc")
+    expect(page.locator("tbody th").first).to_have_text("net-17")
+    page.goto(f"{owner}/lineage?node=model:rides@2")
+    page.get_by_text("The same as a list").click()
+    expect(page.locator("table")).to_contain_text("produced")
+    context.close()
+
+
+def test_a_page_is_small(watched: Watched, owner: str):
+    """First load under 300 KB, the next under 30 KB: what is transferred, compressed."""
+    page, sizes = watched.page, list[int]()
+    page.on(
+        "requestfinished",
+        lambda one: sizes.append(sum(one.sizes()[name] for name in ("responseBodySize", "responseHeadersSize"))),
+    )
+    page.goto(f"{owner}/runs/{_first_run(page, owner)}", wait_until="networkidle")
+    assert sum(sizes) < 300_000
+    sizes.clear()
+    page.goto(f"{owner}/models/rides", wait_until="networkidle")
+    assert sum(sizes) < 30_000
+
+
+def _first_run(page: Page, owner: str) -> str:
+    page.goto(f"{owner}/runs?experiment=sweep")
+    return page.locator("tbody th a").first.get_attribute("href").rpartition("/")[2]  # type: ignore[union-attr]
