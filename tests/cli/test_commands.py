@@ -15,6 +15,7 @@ from trine.cli import COMMANDS, main
 from trine.workspace import connect
 
 BLOCKING = {
+    "trine data import s3",  # asks the network, again and again
     "trine server",
     "trine serve",
     "trine audit tail",

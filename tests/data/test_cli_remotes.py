@@ -51,6 +51,6 @@ def test_a_dataset_is_pushed_and_pulled(run: Run, folder: Path, monkeypatch: pyt
     run("data", "add", "in", "--name", "x")
     told = run("data", "pull", "x", code=5)
     assert "went on at both ends" in told.stdout
-    assert "Left where they were: main" in told.stderr
+    assert "Left where they were: main" in told.stdout
     assert "--force" in run("data", "push", "x@main", code=5).stderr
     run("data", "remote", "rm", "origin")

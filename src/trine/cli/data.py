@@ -316,5 +316,6 @@ def remove(ws: Workspace, ref: str, paths: tuple[str, ...], yes: bool, message: 
 
 
 from trine.cli import data_checks as data_checks  # noqa: E402 (their commands join the group)
+from trine.cli import data_import as data_import  # noqa: E402
 from trine.cli import data_lock as data_lock  # noqa: E402
 from trine.cli import data_remotes as data_remotes  # noqa: E402

@@ -8,8 +8,10 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from trine.cli.data import data
-from trine.cli.shell import argument, command, counted, is_json, option, show, size_of
+from trine.cli.shell import argument, command, counted, echo, is_json, option, show, size_of
 
 if TYPE_CHECKING:
     from trine.data.moving import Moved, Progress
@@ -156,11 +158,10 @@ def _show(done: Moved) -> None:
         lines.append(f"  {one.name}{came}  {words[one.outcome]}")
     show(done, text="\n".join(lines))
     if stuck := [one.name for one in done.refs if one.outcome == "diverged"]:
-        from trine.errors import Conflict
-
-        raise Conflict(
-            f"Left where they were: {', '.join(stuck)}. Look at each by its name: trine data pull {done.dataset}@{stuck[0]}"
+        echo(
+            f"Left where they were: {', '.join(stuck)}. What to do, for each: trine data pull {done.dataset}@{stuck[0]}"
         )
+        raise click.exceptions.Exit(5)
 
 
 @contextlib.contextmanager

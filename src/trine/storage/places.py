@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
-from trine.errors import Failure, InvalidInput, NoSpace, Unavailable
+from trine.errors import Conflict, Failure, InvalidInput, NoSpace, Unavailable
 from trine.ids import digest
 
 RETRIES = 5
@@ -328,6 +328,29 @@ class Bucket:
         with contextlib.suppress(FileNotFoundError), self._told(f"read {key}"):
             return self._stream(key, obstore.get(self._store, key).stream(min_chunk_size=CHUNK))
         return None
+
+    def listed(self) -> Iterator[tuple[str, int, str]]:
+        """Key, size and ETag of all that is here now."""
+        import obstore
+
+        with self._told("list"):
+            for batch in obstore.list(self._store):
+                yield from ((one["path"], one["size"], one["e_tag"] or "") for one in batch)
+
+    def unchanged(self, key: str, e_tag: str) -> Iterator[bytes]:
+        """The bytes of a key piece by piece. Raises Conflict naming it when it is not what had this ETag any more."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        try:
+            with self._told(f"read {key}"):
+                found = obstore.get(self._store, key, options={"if_match": e_tag} if e_tag else None)
+        except (FileNotFoundError, PreconditionError, Unavailable) as error:
+            cause = error.__cause__ if isinstance(error, Unavailable) else error
+            if not isinstance(cause, (FileNotFoundError, PreconditionError)):
+                raise
+            raise Conflict(f"{self.location}/{key} changed while it was read. Wait, and try again.", path=key) from None
+        yield from self._stream(key, found.stream(min_chunk_size=CHUNK))
 
     def _stream(self, key: str, parts: Any) -> Iterator[bytes]:
         with self._told(f"read {key}"):
