@@ -8,144 +8,27 @@ from typing import Any, cast
 from trine.errors import InvalidInput
 
 HARMFUL_MODULES = frozenset(
-    [
-        "_aix_support",
-        "_bootsubprocess",
-        "_posixsubprocess",
-        "_pyrepl",
-        "_socket",
-        "aiohttp",
-        "asyncio",
-        "bdb",
-        "cProfile",
-        "cgi",
-        "code",
-        "codeop",
-        "commands",
-        "concurrent",
-        "ctypes",
-        "cffi",
-        "distutils",
-        "dis",
-        "ensurepip",
-        "faulthandler",
-        "ftplib",
-        "gc",
-        "http",
-        "httpx",
-        "imaplib",
-        "imp",
-        "importlib",
-        "",
-        "",
-        "",
-        "linecache",
-        "",
-        "marshal",
-        "mmap",
-        "multiprocessing",
-        "nntplib",
-        "nt",
-        "ntpath",
-        "os",
-        "",
-        "pdb",
-        "pickle",
-        "_pickle",
-        "pip",
-        "pipes",
-        "pkgutil",
-        "pkg_resources",
-        "",
-        "poplib",
-        "posix",
-        "posixpath",
-        "profile",
-        "pty",
-        "py_compile",
-        "pydoc",
-        "requests",
-        "resource",
-        "rlcompleter",
-        "runpy",
-        "setuptools",
-        "shelve",
-        "shutil",
-        "signal",
-        "site",
-        "smtplib",
-        "socket",
-        "socketserver",
-        "sqlite3",
-        "ssl",
-        "subprocess",
-        "sys",
-        "sysconfig",
-        "tempfile",
-        "threading",
-        "timeit",
-        "tokenize",
-        "torch.hub",
-        "trace",
-        "traceback",
-        "turtle",
-        "urllib",
-        "urllib3",
-        "venv",
-        "webbrowser",
-        "winreg",
-        "wsgiref",
-        "xmlrpc",
-        "zipfile",
-        "zipimport",
-    ]
+    """
+    _aix_support _bootsubprocess _posixsubprocess _pyrepl _socket aiohttp asyncio bdb cProfile cgi code codeop commands
+    concurrent ctypes cffi distutils dis ensurepip faulthandler ftplib gc http httpx imaplib imp importlib linecache
+    marshal mmap multiprocessing nntplib nt ntpath os pdb pickle _pickle pip pipes pkgutil pkg_resources poplib posix
+    posixpath profile pty py_compile pydoc requests resource rlcompleter runpy setuptools shelve shutil signal site
+    smtplib socket socketserver sqlite3 ssl subprocess sys sysconfig tempfile threading timeit tokenize torch.hub trace
+    traceback turtle urllib urllib3 venv webbrowser winreg wsgiref xmlrpc zipfile zipimport
+    """.split()  # noqa: SIM905
 )
 HARMFUL_NAMES = frozenset(
-    [
-        "builtins.eval",
-        "builtins.exec",
-        "builtins.compile",
-        "builtins.open",
-        "builtins.__import__",
-        "builtins.getattr",
-        "builtins.setattr",
-        "builtins.delattr",
-        "builtins.globals",
-        "builtins.locals",
-        "builtins.vars",
-        "builtins.input",
-        "builtins.breakpoint",
-        "builtins.memoryview",
-        "__builtin__.eval",
-        "__builtin__.exec",
-        "__builtin__.execfile",
-        "__builtin__.compile",
-        "__builtin__.open",
-        "__builtin__.__import__",
-        "__builtin__.getattr",
-        "__builtin__.apply",
-        "__builtin__.file",
-        "operator.attrgetter",
-        "operator.methodcaller",
-        "operator.itemgetter",
-        "functools.reduce",
-        "types.CodeType",
-        "types.FunctionType",
-        "types.MethodType",
-        "numpy.load",
-        "numpy.loads",
-        "numpy.fromfile",
-        "numpy.memmap",
-        "numpy.f2py.compile",
-        "numpy.testing._private.utils.runstring",
-        "joblib.load",
-        "torch.load",
-        "dill.loads",
-        "cloudpickle.loads",
-        "pandas.read_pickle",
-        "pandas.io.pickle.read_pickle",
-        "polars.read_csv",
-    ]
+    """
+    builtins.eval builtins.exec builtins.compile builtins.open builtins.__import__ builtins.getattr builtins.setattr
+    builtins.delattr builtins.globals builtins.locals builtins.vars builtins.input builtins.breakpoint
+    builtins.memoryview __builtin__.eval __builtin__.exec __builtin__.execfile __builtin__.compile __builtin__.open
+    __builtin__.__import__ __builtin__.getattr __builtin__.apply __builtin__.file operator.attrgetter
+    operator.methodcaller operator.itemgetter functools.reduce types.CodeType types.FunctionType types.MethodType
+    io.open io.FileIO _io.open _io.FileIO
+    numpy.load numpy.loads numpy.fromfile numpy.memmap numpy.f2py.compile numpy.testing._private.utils.runstring
+    joblib.load torch.load dill.loads cloudpickle.loads pandas.read_pickle pandas.io.pickle.read_pickle
+    polars.read_csv
+    """.split()  # noqa: SIM905
 )
 
 

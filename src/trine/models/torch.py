@@ -24,46 +24,11 @@ if TYPE_CHECKING:
 STATE, LAYERS = "state.safetensors", "layers.json"
 
 ALLOWED = frozenset(
-    [
-        "AdaptiveAvgPool1d",
-        "AdaptiveMaxPool1d",
-        "AvgPool1d",
-        "BatchNorm1d",
-        "Bilinear",
-        "CELU",
-        "Conv1d",
-        "Dropout",
-        "ELU",
-        "Embedding",
-        "Flatten",
-        "GELU",
-        "GLU",
-        "GroupNorm",
-        "Hardsigmoid",
-        "Hardswish",
-        "Hardtanh",
-        "Identity",
-        "LayerNorm",
-        "LeakyReLU",
-        "Linear",
-        "LogSigmoid",
-        "LogSoftmax",
-        "MaxPool1d",
-        "Mish",
-        "PReLU",
-        "ReLU",
-        "ReLU6",
-        "SELU",
-        "Sequential",
-        "SiLU",
-        "Sigmoid",
-        "Softmax",
-        "Softplus",
-        "Softsign",
-        "Tanh",
-        "Threshold",
-        "Unflatten",
-    ]
+    """
+    AdaptiveAvgPool1d AdaptiveMaxPool1d AvgPool1d BatchNorm1d Bilinear CELU Conv1d Dropout ELU Embedding Flatten
+    GELU GLU GroupNorm Hardsigmoid Hardswish Hardtanh Identity LayerNorm LeakyReLU Linear LogSigmoid LogSoftmax
+    MaxPool1d Mish PReLU ReLU ReLU6 SELU Sequential SiLU Sigmoid Softmax Softplus Softsign Tanh Threshold Unflatten
+    """.split()  # noqa: SIM905
 )
 """Layers of torch.nn that a file may name. They compute, and do nothing else."""
 
