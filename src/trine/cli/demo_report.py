@@ -39,7 +39,7 @@ def report(folder: Path) -> None:
         _print_standing(ws)
     print(f"\nModel card  {card}")
     print(f"Look around cd {folder}; trine runs ls; trine models history delays; trine loop cycles delays")
-    print(f"Serve it    trine server --workspace {folder}")
+    print(f"Open it     trine ui --workspace {folder}")
     print(f"Clean up    rm -r {folder}")
 
 
