@@ -27,6 +27,9 @@ from trine.tracking.series import Points
 
 Row = dict[str, Any]
 
+TOGETHER = 200
+"""Runs whose params and tags are read at once."""
+
 
 class Database:
     """Runs and registry of a database; read only."""
@@ -86,15 +89,33 @@ class Database:
             logged: dict[str, list[Row]] = {}
             for one in self._rows(connection, "logged_models", "ORDER BY creation_timestamp_ms, model_id"):
                 logged.setdefault(one["source_run_id"] or "", []).append(one)
-            for row in rows:
-                yield self._run(connection, row, titles[row["experiment_id"]], ids, logged.get(row["run_uuid"], []))
+            for first in range(0, len(rows), TOGETHER):
+                some = rows[first : first + TOGETHER]
+                params, tags = (self._texts(connection, table, some) for table in ("params", "tags"))
+                for row in some:
+                    id, title = row["run_uuid"], titles[row["experiment_id"]]
+                    texts = params.get(id, {}), tags.get(id, {})
+                    yield self._run(connection, row, title, ids, texts, logged.get(id, []))
+
+    def _texts(self, connection: sa.Connection, table: str, runs: list[Row]) -> dict[str, dict[str, str]]:
+        """Params or tags by run."""
+        query = sa.text(f"SELECT run_uuid, key, value FROM {table} WHERE run_uuid IN :ids")
+        wanted = query.bindparams(sa.bindparam("ids", expanding=True))
+        found: dict[str, dict[str, str]] = {}
+        for id, key, value in connection.execute(wanted, {"ids": [row["run_uuid"] for row in runs]}).all():
+            found.setdefault(id, {})[key] = value or ""
+        return found
 
     def _run(
-        self, connection: sa.Connection, row: Row, experiment: str, ids: dict[str, str], logged: list[Row]
+        self,
+        connection: sa.Connection,
+        row: Row,
+        experiment: str,
+        ids: dict[str, str],
+        texts: tuple[dict[str, str], dict[str, str]],
+        logged: list[Row],
     ) -> SourceRun:
-        id = row["run_uuid"]
-        params = self._rows(connection, "params", "WHERE run_uuid = :id", id=id)
-        tags = self._rows(connection, "tags", "WHERE run_uuid = :id", id=id)
+        id, (params, tags) = row["run_uuid"], texts
         problems: list[str] = []
         files = self._files(row["artifact_uri"], "", problems) if row["artifact_uri"] else []
         return made_run(
@@ -106,9 +127,9 @@ class Database:
             end_ms=row["end_time"],
             user=row["user_id"] or "",
             hidden=row["lifecycle_stage"] == "deleted",
-            tags={one["key"]: one["value"] or "" for one in tags},
+            tags=tags,
             ids=ids,
-            params={one["key"]: one["value"] for one in params},
+            params=params,
             points=self._points(connection, id),
             files=files,
             inputs=self._inputs(connection, id),
