@@ -152,6 +152,40 @@ def current_umask() -> int:
     return mask
 
 
+def test_large_files_share_their_bytes_where_they_can(
+    local_ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "in", {"small": "s"})
+    content = os.urandom(5 << 20)
+    (source / "big").write_bytes(content)
+
+    def cloned(one: int, two: int) -> bool:
+        os.sendfile(two, one, 0, 5 << 20)
+        return True
+
+    for place in ("objects", "places"):
+        monkeypatch.setattr(f"trine.storage.{place}.clone", cloned)
+    data.add(source, name="x")
+    data.checkout("x", tmp_path / "auto")
+    assert (tmp_path / "auto" / "big").read_bytes() == content
+    assert os.access(tmp_path / "auto" / "big", os.W_OK)
+
+    data.checkout("x", tmp_path / "hard", link="hard")
+    linked = tmp_path / "hard" / "big"
+    assert linked.read_bytes() == content and linked.stat().st_nlink == 2 and not linked.stat().st_mode & 0o222
+    assert data.status(tmp_path / "hard").changes.clean
+    data.checkout("x", tmp_path / "copy", link="copy")
+    assert (tmp_path / "copy" / "big").stat().st_nlink == 1
+
+    linked.chmod(0o644)
+    with linked.open("r+b") as file:  # it is the store's own file
+        file.write(b"damage")
+    for link in ("auto", "hard", "copy"):
+        with pytest.raises(Damaged):
+            data.checkout("x", tmp_path / "again", link=link, ws=connect(local_ws.location))  # type: ignore[arg-type]
+        assert not (tmp_path / "again" / "big").exists()
+
+
 def test_a_damaged_file_is_named_and_not_handed_out(local_ws: Workspace, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()

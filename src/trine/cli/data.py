@@ -63,12 +63,19 @@ def status(ws: Located, path: Path) -> None:
 @argument("ref")
 @argument("folder", type=FILE)
 @option("--force", is_flag=True, help="Overwrite files that were changed here.")
-@command(example="trine data checkout images@v1 out/", opened=False)
-def checkout(ws: Located, ref: str, folder: Path, force: bool) -> None:
+@option(
+    "--link",
+    type=click.Choice(["auto", "hard", "copy"]),
+    default="auto",
+    show_default=True,
+    help="Large files: share bytes where the disk can, hard links (read-only), or copies.",
+)
+@command(example="trine data checkout images@v1 out/\ntrine data checkout images@v1 out/ --link hard", opened=False)
+def checkout(ws: Located, ref: str, folder: Path, force: bool, link: Any) -> None:
     """Write the files of REF (name, name@branch, name@tag, name@commit) into FOLDER."""
     from trine import data as room
 
-    made = room.checkout(ref, folder, force=force, ws=ws)
+    made = room.checkout(ref, folder, force=force, link=link, ws=ws)
     show(made, text=f"{made.ref} is in {folder} ({counted(made.files, 'file')})")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from trine.data.bulk import without_collector
 from trine.data.changes import read_hashes, settle
@@ -28,14 +29,21 @@ from trine.workspace import Located, Workspace, current_workspace, record_use
 LARGE = 4 << 20
 """Files from this size on are written by the store, piece by piece."""
 
+Link = Literal["auto", "hard", "copy"]
+
 AHEAD = 16
 """Files that are fetched at the same time from a store that is far."""
 
 
 @without_collector()
-def checkout(ref: str, folder: Path | str, *, force: bool = False, ws: Workspace | Located | None = None) -> Commit:
+def checkout(
+    ref: str, folder: Path | str, *, force: bool = False, link: Link = "auto", ws: Workspace | Located | None = None
+) -> Commit:
     """Write a commit's files into a folder. Files of the last checkout that the commit does not have are removed; files
     that never were in a checkout stay.
+
+    Large files share their bytes with the store where the file system can (reflinks). `link` is "copy" where that is not
+    wanted, or "hard" for hard links where they can be: they take no space either, and are read-only.
 
     Raises Conflict naming files that were changed here and would be lost (nothing is written then), unless `force`.
     Interrupted, it can be called again.
@@ -60,7 +68,7 @@ def checkout(ref: str, folder: Path | str, *, force: bool = False, ws: Workspace
             _check_mine(folder, [*gone, *(one.path for one in late)], here, before)
         for path in gone:
             _Writer(store, str(found.root)).remove(path)
-        written = _write(store, str(found.root), late)
+        written = _write(store, str(found.root), late, link)
         columns = _Columns()
         columns.take(cache.here(), {*gone, *(entry.path for entry in late)})
         columns.write(late, written)
@@ -138,18 +146,18 @@ def _parents(path: str) -> Iterator[str]:
         at = path.find("/", at + 1)
 
 
-def _write(store: Store, root: str, entries: list[Entry]) -> bytes:
+def _write(store: Store, root: str, entries: list[Entry], link: Link) -> bytes:
     """Write files, and give their marks, one after the other. Many are shared out to several processes."""
     is_near = isinstance(store, ObjectStore) and not store.place.is_far
     parts = workers() if is_near and len(entries) >= MANY else 1
     if parts == 1:
-        return _write_part(store, root, entries)
+        return _write_part(store, root, link, entries)
     store.has([entry.hash for entry in entries])  # learnt once, for all processes
-    return b"".join(share(partial(_write_part, store, root), split(entries, parts)))
+    return b"".join(share(partial(_write_part, store, root, link), split(entries, parts)))
 
 
-def _write_part(store: Store, root: str, entries: Sequence[Entry]) -> bytes:
-    writer = _Writer(store, root)
+def _write_part(store: Store, root: str, link: Link, entries: Sequence[Entry]) -> bytes:
+    writer = _Writer(store, root, link)
     with contextlib.closing(_contents(store, entries)) as contents:
         for entry, content in zip(entries, contents, strict=True):
             writer.write(entry, content)
@@ -172,8 +180,9 @@ def _contents(store: Store, entries: Sequence[Entry]) -> Generator[bytes | None]
 class _Writer:
     """Writes below one folder, and nowhere else."""
 
-    def __init__(self, store: Store, root: str) -> None:
+    def __init__(self, store: Store, root: str, link: Link = "copy") -> None:
         self._store = store
+        self._link: Link = link
         self._root = root
         self._folders: dict[str, str] = {}
         self._written: list[tuple[str, os.stat_result]] = []
@@ -202,9 +211,18 @@ class _Writer:
     def _draft(self, entry: Entry, data: bytes | None, draft: str) -> os.stat_result:
         mode = 0o777 if entry.executable else 0o666
         if data is None:
+            hard = self._link == "hard" and not entry.executable
+            if hard and isinstance(self._store, ObjectStore) and self._store.link_file(entry.hash, draft, hard=True):
+                return os.stat(draft)
             os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
             mode = os.stat(draft).st_mode & 0o777  # what the user's umask leaves of it
-            self._store.get_file(entry.hash, draft)
+            os.unlink(draft)
+            if (
+                self._link == "copy"
+                or not isinstance(self._store, ObjectStore)
+                or not self._store.link_file(entry.hash, draft)
+            ):
+                self._store.get_file(entry.hash, draft)
             os.chmod(draft, mode)
             return os.stat(draft)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

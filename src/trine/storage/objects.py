@@ -24,7 +24,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import IO, Protocol, TypeVar
 
 import msgspec
 from blake3 import blake3
@@ -32,6 +32,7 @@ from blake3 import blake3
 from trine.errors import Damaged, Failure, InvalidInput, NotFound
 from trine.ids import check_hash, is_hash, new_id
 from trine.storage import packs, recipes
+from trine.storage.links import clone
 from trine.storage.packs import Entry
 from trine.storage.places import CHUNK, Draft, Folder, Place, no_space, open_place
 
@@ -150,14 +151,17 @@ class ObjectStore:
                     raise InvalidInput(f"{path} cannot be read: {error.strerror}.", path=str(path)) from error
         return found
 
-    def _put_large(self, file: _Reader) -> tuple[str, int]:
+    def _put_large(self, file: IO[bytes]) -> tuple[str, int]:
         hasher = blake3(max_threads=blake3.AUTO)
         size = 0
-        with self.place.writing() as draft:
-            while part := file.read(CHUNK):
+        with self.place.writing() as draft, contextlib.ExitStack() as shared:
+            taken = draft.take(file.fileno())
+            source = shared.enter_context(taken) if taken else file
+            while part := source.read(CHUNK):
                 hasher.update(part)
-                draft.write(part)
                 size += len(part)
+                if not taken:
+                    draft.write(part)
             name = hasher.hexdigest()
             if not self.knows(name, size):
                 draft.finish(own_key(name))
@@ -235,6 +239,27 @@ class ObjectStore:
         finally:
             temporary.unlink(missing_ok=True)
         return dest
+
+    def link_file(self, hash: str, dest: Path | str, *, hard: bool = False) -> bool:
+        """Have an object in a file that shares its bytes, checked: a reflink, or with `hard` a hard link, which is read-only.
+        False where that cannot be."""
+        name = check_hash(hash)
+        if not isinstance(self.place, Folder):
+            return False
+        path = self.place.root / own_key(name)
+        try:
+            if hard:
+                os.link(path, dest)
+            else:
+                with path.open("rb") as source, open(dest, "xb") as target:
+                    linked = clone(source.fileno(), target.fileno())
+                if not linked:
+                    os.unlink(dest)
+                    return False
+        except OSError:  # none of its own, another disk, too many links: whoever copies it says what is wrong
+            return False
+        self.path_of(name)
+        return True
 
     def chunks(self, hash: str) -> Iterator[bytes]:
         """An object's bytes piece by piece. Raises Damaged after the last piece when they were wrong: use none before it ends."""
@@ -489,10 +514,6 @@ class ObjectStore:
         self.place.write(_index_key(pack), packs.encode_index(entries), replace=True)
         with self._lock:
             self._learn(pack, entries)
-
-
-class _Reader(Protocol):
-    def read(self, size: int, /) -> bytes: ...
 
 
 class Packing:

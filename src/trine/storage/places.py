@@ -13,6 +13,7 @@ from typing import IO, Any, Protocol, cast
 
 from trine.errors import Conflict, Failure, InvalidInput, NoSpace, Unavailable
 from trine.ids import digest
+from trine.storage.links import clone
 
 RETRIES = 5
 
@@ -78,6 +79,10 @@ class Draft(Protocol):
     """Bytes on their way to a key."""
 
     def write(self, data: bytes) -> None: ...
+
+    def take(self, descriptor: int) -> IO[bytes] | None:
+        """Share the content of an open file, and give it to read from the draft; None where that cannot be."""
+        ...
 
     def finish(self, key: str) -> None: ...
 
@@ -251,6 +256,9 @@ class _FolderDraft:
         left = memoryview(data)
         while left:  # an unbuffered file may take less than all, on a disk that is getting full
             left = left[self._file.write(left) :]
+
+    def take(self, descriptor: int) -> IO[bytes] | None:
+        return open(self._path, "rb", buffering=0) if clone(descriptor, self._file.fileno()) else None
 
     def finish(self, key: str) -> None:
         os.fsync(self._file.fileno())
@@ -454,6 +462,9 @@ class _BucketDraft:
             self._file.write(data)
         except OSError as error:
             raise no_space("the folder for temporary files", error) from error
+
+    def take(self, descriptor: int) -> IO[bytes] | None:
+        return None
 
     def finish(self, key: str) -> None:
         self._file.seek(0)
