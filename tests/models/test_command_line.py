@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -8,6 +9,8 @@ from click.testing import CliRunner
 from sklearn.linear_model import LogisticRegression
 
 from trine import data, models
+from trine.access import operations as access
+from trine.access.principals import Principal
 from trine.workspace import Workspace
 
 
@@ -63,3 +66,51 @@ def test_the_command_line_shows_judges_promotes_and_rolls_back(local_ws: Workspa
     assert "Forgot delays@2" in say("rm", "delays@2", "--yes")
     assert "production of delays is nothing" in say("unalias", "delays", "production")
     assert 'Did you mean "delays"' in say("show", "delay", code=3)
+
+
+def test_the_command_line_registers_protects_stages_and_verifies(local_ws: Workspace, tmp_path: Path) -> None:
+    from trine.cli import main
+
+    place = ["--workspace", str(local_ws.location)]
+
+    def say(*words: str, code: int = 0) -> str:
+        answer = CliRunner().invoke(main, ["models", *words, *place])
+        assert answer.exit_code == code, answer.output
+        return answer.output
+
+    frame = pl.DataFrame({"hour": [1, 13, 20, 5], "late": [False, True, True, False]})
+    data.commit(frame, name="may")
+    rules = tmp_path / "rules.py"
+    rules.write_text("LIMIT = 12\n\n\ndef late(rows):\n    return rows['hour'] > LIMIT\n")
+    source = f"{rules}:late"
+    asked = ("register", "rule", source, "--inputs", "may", "--label", "late", "--tag", "owner=ana")
+    assert "Registered rule@1 (python)" in say(*asked)
+    rules.write_text(rules.read_text().replace("12", "10"))
+    frame.drop("late").write_csv(tmp_path / "rows.csv")
+    assert "rule@2" in say("register", "rule", source, "--inputs", str(tmp_path / "rows.csv"))
+    assert "There is no file" in say("register", "rule", "gone.onnx", "--inputs", "may", code=3)
+    assert 'no function "early"' in say("register", "rule", f"{rules}:early", "--inputs", "may", code=3)
+    differ = say("diff", "rule@1", "rule@2")
+    assert "owner" in differ and "dataset:may" in differ and "artifact" in differ
+    assert "do not differ" in say("diff", "rule@1", "rule@1")
+    say("download", "rule@2", str(tmp_path / "copy"))
+    assert "LIMIT = 10" in (tmp_path / "copy" / "model.py").read_text()
+    assert "not empty" in say("download", "rule@2", str(tmp_path / "copy"), code=2)
+    checked = say("verify", "rule", "--all")
+    assert checked.count("as when it was registered") == 2
+    assert "Staging, Production, Archived" in say("stages")
+    assert "dev, live" in say("stages", "dev", "live")
+    assert "rule@1 is in live" in say("stage", "rule@1", "LIVE")
+    say("promote", "rule@1")
+    assert "No alias of rule is protected" in say("protections", "rule")
+    assert "1 approval(s) by others, no pickle" in say("protect", "rule", "production", "--no-gate")
+    assert "refused" in say("protections", "rule")
+    assert "somebody other than" in say("promote", "rule@2", code=4)
+    assert "four eyes" in say("approve", "rule", code=4)
+    assert "Nobody waits" in say("approve", "rule", "challenger", code=3)
+    other = local_ws.acting_as(Principal("user:bea", local=True))
+    waiting = access.list_approvals(local_ws, state="pending").items[0]
+    access.approve(other, id=waiting.id)
+    assert "production of rule is rule@2" in say("promote", "rule@2")
+    assert "not protected any more" in say("unprotect", "rule", "production")
+    assert "rule is rules now" in say("rename", "rule", "rules")

@@ -434,3 +434,6 @@ def _signed(value: float | None) -> str:
 
 def _bounds(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{low:.4g}, {high:.4g}]"
+
+
+from trine.cli import registry as registry  # noqa: E402 (its commands are of this group)

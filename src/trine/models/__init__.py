@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trine.models.aliases import at, history, promote, rollback
+    from trine.models.copies import Verified, download, verify
+    from trine.models.differences import Difference, diff
     from trine.models.flavors import Flavor
     from trine.models.loading import LoadedModel, load_model, resolve
     from trine.models.operations import (
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "aliases": ("at", "history", "promote", "rollback"),
+    "copies": ("Verified", "download", "verify"),
+    "differences": ("Difference", "diff"),
     "flavors": ("Flavor",),
     "loading": ("LoadedModel", "load_model", "resolve"),
     "operations": (
@@ -55,6 +59,7 @@ _FILE_OF = {name: file for file, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AliasEvent",
+    "Difference",
     "Field",
     "Flavor",
     "LoadedModel",
@@ -62,9 +67,12 @@ __all__ = [
     "ModelVersion",
     "Protection",
     "Signature",
+    "Verified",
     "at",
     "delete_model",
     "delete_version",
+    "diff",
+    "download",
     "find_versions",
     "get_model",
     "get_version",
@@ -92,6 +100,7 @@ __all__ = [
     "unprotect_alias",
     "update_model",
     "update_version",
+    "verify",
 ]
 
 

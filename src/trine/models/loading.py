@@ -133,7 +133,7 @@ def load_model(ref: str | ModelVersion, *, allow_pickle: bool = False, ws: Works
     with _lock:
         native = _kept.get(version.artifact)
     if native is None:
-        native = keep(version.artifact, _read(ws, version))
+        native = keep(version.artifact, read_native(ws, version))
     record_use(version.node)
     return LoadedModel(version, native)
 
@@ -150,7 +150,8 @@ def resolve(ref: str, *, ws: Workspace | None = None) -> ModelVersion:
     return found
 
 
-def _read(ws: Workspace, version: ModelVersion) -> Native:
+def read_native(ws: Workspace, version: ModelVersion) -> Native:
+    """A version in memory, from files that were checked, giving the answers of its example again."""
     manifest = read_manifest(ws.store, version.artifact)
     flavor = flavors().get(manifest.flavor)
     if flavor is None:
