@@ -141,7 +141,7 @@ def test_what_dvc_has_lost_or_damaged_is_told(local_ws: Workspace, tmp_path: Pat
     [done] = import_dvc(root, ws=local_ws)
     assert (done.versions, len(done.problems)) == (1, 2)
     assert "is damaged: its digest is" in done.problems[0]
-    assert "is not there" in done.problems[1]
+    assert "neither in the cache nor in a remote" in done.problems[1]
     door.delete_dataset(local_ws, name="a")
     for content in (b"one", b"two"):
         repository.keep(content, place=tmp_path / "remote")  # whole there

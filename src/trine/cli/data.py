@@ -322,6 +322,7 @@ def remove(ws: Workspace, ref: str, paths: tuple[str, ...], yes: bool, message: 
     show(done, text=f"Removed {ref}.")
 
 
+from trine.cli import data_card as data_card  # noqa: E402
 from trine.cli import data_checks as data_checks  # noqa: E402 (their commands join the group)
 from trine.cli import data_import as data_import  # noqa: E402
 from trine.cli import data_lock as data_lock  # noqa: E402

@@ -6,10 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trine.data.cards import DataCard, card
     from trine.data.changes import Changes, Diff, Status, diff, status
     from trine.data.checkouts import checkout
     from trine.data.checks import check
     from trine.data.commits import Commit, DatasetInfo
+    from trine.data.croissant_json import croissant
     from trine.data.edits import move, remove
     from trine.data.expectations import CheckResult, Expectation, read_expectations
     from trine.data.folders import add
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
     from trine.data.verification import verify
 
 _HOMES = {
+    "cards": ("DataCard", "card"),
+    "croissant_json": ("croissant",),
     "changes": ("Changes", "Diff", "Status", "diff", "status"),
     "checkouts": ("checkout",),
     "checks": ("check",),
@@ -93,6 +97,7 @@ __all__ = [
     "CheckResult",
     "ColumnProfile",
     "Commit",
+    "DataCard",
     "Dataset",
     "DatasetInfo",
     "Diff",
@@ -103,10 +108,12 @@ __all__ = [
     "add",
     "as_polars",
     "between",
+    "card",
     "check",
     "checkout",
     "commit",
     "compare",
+    "croissant",
     "dataset",
     "decreasing",
     "diff",

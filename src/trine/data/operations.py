@@ -10,7 +10,7 @@ from sqlalchemy import and_, delete, insert, or_, select, update
 
 from trine.data.commits import Commit, DatasetInfo, Kind, commit_of
 from trine.data.expectations import CheckResult
-from trine.data.tables import data_commit, data_ref, dataset
+from trine.data.tables import data_commit, data_fact, data_ref, dataset
 from trine.errors import Conflict, InvalidInput, NotFound, nearest
 from trine.ids import canonical_json, digest
 from trine.operations import Done, Limit, Name, Page, operation, page_of, page_start
@@ -255,6 +255,7 @@ def delete_dataset(ws: Workspace, *, name: str) -> Done:
     for table, column in (
         (data_ref, data_ref.c.dataset),
         (data_commit, data_commit.c.dataset),
+        (data_fact, data_fact.c.dataset),
         (dataset, dataset.c.name),
     ):
         ws.tx.execute(delete(table).where(table.c.project == ws.project, column == name))

@@ -1,4 +1,4 @@
-"""Tables of datasets, their commits, branches and tags, and of remotes."""
+"""Tables of datasets, their commits, branches and tags, of remotes, and of what people say of datasets."""
 
 from __future__ import annotations
 
@@ -64,4 +64,15 @@ data_remote = Table(
     Column("url", Text, nullable=False),
     Column("project_there", Text, nullable=False, comment="of a workspace; or empty"),
     Column("created_us", BigInteger, nullable=False),
+)
+
+data_fact = Table(
+    "data_fact",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("dataset", Text, primary_key=True),
+    Column("name", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("time_us", BigInteger, nullable=False),
 )

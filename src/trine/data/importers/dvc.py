@@ -91,6 +91,8 @@ def import_dvc(
             tell(path)
         name = (names or {}).get(path) or path.replace("/", "-").lstrip(".-")
         versions, problems = files.versions(path, states)
+        if not versions and not problems:
+            continue  # nothing of it is DVC's
         done.append(write_history(ws, name, versions, branch=branch, problems=problems))
         files.intake.save()
     return done
@@ -171,6 +173,7 @@ class _Finder:
         self.intake = Intake(ws, "md5")
         self._ws = ws
         self._root = root
+        self._repository = Repository.around(root)
         self._places = list(_places(root))
         self._folders: dict[str, list[_Listed] | None] = {}
         self._problems: list[str] = []
@@ -189,11 +192,19 @@ class _Finder:
                     found[-1] = msgspec.structs.replace(found[-1], tags=(*found[-1].tags, *one.tags))
                 continue
             entries = self._entries(output, one)
+            if not entries and self._is_code(path, one):
+                self._problems.pop()  # an output that DVC is told not to cache: git has it
             if entries:
                 author = one.author or self._ws.principal.name
                 found.append(Version(entries, one.message, author, one.time_us, one.code, one.tags))
                 last = output
         return found, self._problems
+
+    def _is_code(self, path: str, state: State) -> bool:
+        if not state.code or self._repository is None:
+            return False
+        inside = (self._root / path).relative_to(self._repository.root).as_posix()
+        return self._repository.file_at(state.code, inside) is not None
 
     def _entries(self, output: Output, state: State) -> list[Entry] | None:
         when = f" (at {state.code[:12]})" if state.code else ""

@@ -73,7 +73,7 @@ def _versions(
         if missing := [path for path, digest in files.items() if digest not in taken]:
             if one.changed:
                 digest = files[missing[0]]
-                told = intake.problems.get(digest, digest)
+                told = intake.problems.get(digest) or f"{digest} is not in {store.location}"
                 more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
                 problems.append(f"{one.commit[:12]} was left out: {missing[0]}: {told}{more}")
             continue

@@ -78,7 +78,7 @@ class Intake:
         os.replace(draft, self._path)
 
     def take(self, sources: Mapping[str, Source]) -> dict[str, Taken]:
-        """Store files, by the names they are asked for under; those in `problems` are left out."""
+        """Store files, by the names they are asked for under; those that are not there, or in `problems`, are left out."""
         known = {name: self._known[name] for name in sources if name in self._known}
         here = self._ws.store.has({hash_ for hash_, _ in known.values()})
         taken = {name: found for name, found in known.items() if found[0] in here}
@@ -119,7 +119,6 @@ class Intake:
     def _read_one(self, name: str, source: Source, folder: str) -> bytes | Path | None:
         size = source.place.size(source.key)
         if size is None:
-            self.problems.setdefault(name, f"{source.place.location}/{source.key} is not there")
             return None
         content: bytes | Path
         if size < SMALL:

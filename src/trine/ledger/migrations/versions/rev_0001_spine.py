@@ -132,6 +132,16 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "data_fact",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("dataset", sa.Text(), nullable=False),
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("time_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "dataset", "name", name=op.f("pk_data_fact")),
+    )
+    op.create_table(
         "data_ref",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("dataset", sa.Text(), nullable=False),
