@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         unique,
     )
     from trine.data.sketches import profile_frame
+    from trine.data.streams import Stream, stream
     from trine.data.verification import verify
 
 _HOMES = {
@@ -88,6 +89,7 @@ _HOMES = {
         "sum_between", "unique",
     ),
     "sketches": ("profile_frame",),
+    "streams": ("Stream", "stream"),
     "verification": ("verify",),
 }  # fmt: skip
 _FILE_OF = {name: file for file, names in _HOMES.items() for name in names}
@@ -105,6 +107,7 @@ __all__ = [
     "PathConflict",
     "Profile",
     "Status",
+    "Stream",
     "add",
     "as_polars",
     "between",
@@ -164,6 +167,7 @@ __all__ = [
     "row_growth",
     "status",
     "std_between",
+    "stream",
     "sum_between",
     "unique",
     "unpin",
