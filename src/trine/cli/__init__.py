@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "data": Entry("data", "data", "Datasets: add, commit, check out, compare, verify.", "Track"),
     "runs": Entry("runs", "runs", "Experiments and runs: search, show, compare.", "Track"),
     "reproduce": Entry("reproducing", "reproduce", "Make a run again from what was captured, and compare.", "Track"),
+    "sweep": Entry("sweeping", "sweep", "Run a program many times with suggested values.", "Track"),
     "features": Entry("features", "features", "Feature views: freshness, online values.", "Track"),
     "models": Entry("models", "models", "Registered models: versions, aliases, gates.", "Track"),
     "import": Entry("importing", "import_", "Move in: MLflow, W&B, TensorBoard and others.", "Track"),

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from trine.tracking.reproduction import Agreement, Reproduction, compare_metrics, reproduce
     from trine.tracking.results import Runs
     from trine.tracking.runs import Artifact, CodeVersion, Context, Experiment, MetricSummary, RunInfo
+    from trine.tracking.suggestions import suggested
+    from trine.tracking.sweeps import optuna_storage, read_sweep, run_sweep
 
 __all__ = [
     "Agreement",
@@ -64,11 +66,15 @@ __all__ = [
     "keras_callback",
     "lightgbm_callback",
     "lightning_logger",
+    "optuna_storage",
     "read_artifact",
+    "read_sweep",
     "reproduce",
     "rewind",
     "run",
+    "run_sweep",
     "search",
+    "suggested",
     "transformers_callback",
     "xgboost_callback",
 ]
@@ -99,11 +105,15 @@ _PLACES = {
     "keras_callback": "callbacks",
     "lightgbm_callback": "callbacks",
     "lightning_logger": "callbacks",
+    "optuna_storage": "sweeps",
     "read_artifact": "artifact_files",
+    "read_sweep": "sweeps",
     "reproduce": "reproduction",
     "rewind": "reading",
     "run": "live",
+    "run_sweep": "sweeps",
     "search": "reading",
+    "suggested": "suggestions",
     "transformers_callback": "callbacks",
     "xgboost_callback": "callbacks",
 }

@@ -18,7 +18,7 @@ import msgspec
 
 from trine.errors import Failure, InvalidInput, NotFound
 from trine.ids import new_id, now_us
-from trine.tracking import media
+from trine.tracking import media, suggestions
 from trine.tracking import operations as door
 from trine.tracking.arguments import Time, as_micros, as_number, as_points, as_step, as_texts
 from trine.tracking.artifact_files import check_path, files_below
@@ -72,6 +72,8 @@ def run(
     Resuming a run that another live process keeps open joins it: the run ends with that process, not here.
     """
     ws = ws or current_workspace()
+    if not resume and not fork and parent is None and active_run() is None and (given := suggestions.take_run()):
+        resume = given
     if resume and fork:
         raise InvalidInput("A run is resumed or forked, not both: resume goes on with it, fork makes another.")
     if resume:

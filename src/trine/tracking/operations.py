@@ -63,7 +63,10 @@ from trine.tracking.tables import (
 )
 from trine.tracking.texts import run_state as run_state
 from trine.tracking.texts import set_texts as set_texts
+from trine.tracking.trials import add_points as add_points
 from trine.tracking.trials import add_trials as add_trials
+from trine.tracking.trials import append_journal as append_journal
+from trine.tracking.trials import read_journal as read_journal
 from trine.workspace import Workspace
 
 SegmentId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]

@@ -195,3 +195,12 @@ metric_direction = Table(
     Column("key", Exact, primary_key=True),
     Column("better", String(4), nullable=False, comment="less or more"),
 )
+
+sweep_entry = Table(
+    "sweep_entry",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("sweep", Exact, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False, comment="gapless, from 0"),
+    Column("body", Text, nullable=False, comment="JSON: one entry of the sampler's journal"),
+)

@@ -797,6 +797,14 @@ def upgrade() -> None:
     op.create_index(op.f("ix_step_run_project_cache_key"), "step_run", ["project", "cache_key"], unique=False)
     op.create_index(op.f("ix_step_run_project_key_ended_us"), "step_run", ["project", "key", "ended_us"], unique=False)
     op.create_table(
+        "sweep_entry",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("sweep", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False, comment="gapless, from 0"),
+        sa.Column("body", sa.Text(), nullable=False, comment="JSON: one entry of the sampler's journal"),
+        sa.PrimaryKeyConstraint("project", "sweep", "number", name=op.f("pk_sweep_entry")),
+    )
+    op.create_table(
         "token",
         sa.Column("id", sa.String(length=16), nullable=False),
         sa.Column("hash", sa.String(length=64), nullable=False, comment="SHA-256 of the secret part"),
