@@ -13,6 +13,7 @@ def load() -> None:
     """Import the operations of all rooms. By name: the door knows that there are rooms, not what is in them."""
     importlib.import_module("trine.access.audit")
     importlib.import_module("trine.access.graph")
+    importlib.import_module("trine.access.webhooks")
     importlib.import_module("trine.data.describing")
     importlib.import_module("trine.data.pins")
     importlib.import_module("trine.data.records")

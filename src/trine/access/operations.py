@@ -107,7 +107,7 @@ def create_principal(ws: Workspace, *, name: PrincipalName, password: Secret = "
 def set_password(ws: Workspace, *, name: str, password: Secret) -> Done:
     """Give a user a new password: the user itself, or an admin of every project. Its logins end."""
     if name != ws.principal.name:
-        _require_everywhere(ws, f"changing the password of {name}")
+        require_everywhere(ws, f"changing the password of {name}")
     _principal(ws, name)
     tx = ws.tx
     tx.execute(update(principal).where(principal.c.name == name).values(password=hash_password(password)))
@@ -134,7 +134,7 @@ def list_principals(ws: Workspace, *, limit: Limit = 100, page: str = "") -> Pag
 @operation("PATCH /principals/{name}", allows="access.manage")
 def disable_principal(ws: Workspace, *, name: str, disabled: bool = True) -> Done:
     """Switch a principal off in every project (its tokens stop at once), or on again."""
-    _require_everywhere(ws, f"switching {name} off or on")
+    require_everywhere(ws, f"switching {name} off or on")
     _principal(ws, name)
     ws.tx.execute(update(principal).where(principal.c.name == name).values(disabled=disabled))
     ws.tx.touch(name, before=not disabled, after=disabled)
@@ -145,7 +145,7 @@ def disable_principal(ws: Workspace, *, name: str, disabled: bool = True) -> Don
 def grant_role(ws: Workspace, *, principal_name: str, role: Role, everywhere: bool = False) -> Done:
     """Give a principal a role in this project, or in every project."""
     if everywhere:
-        _require_everywhere(ws, "granting a role everywhere")
+        require_everywhere(ws, "granting a role everywhere")
     _principal(ws, principal_name)
     project = "*" if everywhere else ws.project
     row = {"project": project, "principal": principal_name, "role": role, "time_us": ws.tx.now_us}
@@ -158,7 +158,7 @@ def grant_role(ws: Workspace, *, principal_name: str, role: Role, everywhere: bo
 def revoke_role(ws: Workspace, *, principal_name: str, role: Role, everywhere: bool = False) -> Done:
     """Take a role away."""
     if everywhere:
-        _require_everywhere(ws, "revoking a role everywhere")
+        require_everywhere(ws, "revoking a role everywhere")
     _principal(ws, principal_name)
     gone = ws.tx.execute(
         delete(access_grant).where(
@@ -186,7 +186,8 @@ def _may_everywhere(ws: Workspace) -> bool:
     return True
 
 
-def _require_everywhere(ws: Workspace, what: str) -> None:
+def require_everywhere(ws: Workspace, what: str) -> None:
+    """Raise Refused unless who acts here manages access in every project."""
     if not _may_everywhere(ws):
         raise Refused(f"{ws.principal.name} is no admin of every project: {what} reaches beyond {ws.project}.")
 
@@ -208,7 +209,7 @@ def create_token(
     _principal(ws, principal_name)
     _check_scopes(scopes)
     if everywhere:
-        _require_everywhere(ws, "a token for every project")
+        require_everywhere(ws, "a token for every project")
     if wider := [scope for scope in scopes if not any(includes(own, scope) for own in ws.principal.scopes)]:
         raise Refused(f"A token cannot make one that may do more: it has no scope that includes {', '.join(wider)}.")
     info = _new_token(ws, principal_name, scopes, "*" if everywhere else ws.project, expires_s, description)

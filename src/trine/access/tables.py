@@ -1,4 +1,4 @@
-"""Tables of principals, grants, tokens, policies and approvals."""
+"""Tables of principals, grants, tokens, policies, approvals and webhooks."""
 
 from __future__ import annotations
 
@@ -77,4 +77,37 @@ approval = Table(
     Column("decided_us", BigInteger, nullable=True),
     Index(None, "project", "state"),
     Index(None, "digest"),
+)
+
+webhook = Table(
+    "webhook",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("events", Text, nullable=False, comment="JSON list of operations or patterns with *"),
+    Column("secret", Text, nullable=False, comment="what deliveries are signed with"),
+    Column("allow_private", Boolean, nullable=False),
+    Column("seq", BigInteger, nullable=False, comment="the last event that was looked at"),
+    Column("author", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+webhook_delivery = Table(
+    "webhook_delivery",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("webhook", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False, comment="the event"),
+    Column("operation", Text, nullable=False),
+    Column("state", String(20), nullable=False, comment="pending, delivered or given up"),
+    Column("attempts", Integer, nullable=False),
+    Column("next_us", BigInteger, nullable=False, comment="not before; while it is under way: when another may try"),
+    Column("status", Integer, nullable=False, comment="of the last answer; 0: there was none"),
+    Column("error", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("done_us", BigInteger, nullable=True),
+    Index(None, "state", "next_us"),
+    Index(None, "project", "webhook", "id"),
 )

@@ -170,6 +170,89 @@ def token_revoke(ws: Workspace, token_id: str) -> None:
     show(operations.revoke_token(ws, id=token_id), text=f"Revoked {token_id}.")
 
 
+@access.group("webhook")
+def webhook() -> None:
+    """Addresses that are told of events."""
+
+
+@webhook.command("add")
+@argument("name")
+@argument("url")
+@option("--on", "events", multiple=True, required=True, metavar="OPERATION", help="A name or pattern; may be repeated.")
+@option("--allow-private", is_flag=True, help="The address may be one that is not public.")
+@command(example="trine access webhook add releases https://hooks.example.com/trine --on models.promote_model")
+def webhook_add(ws: Workspace, name: str, url: str, events: tuple[str, ...], allow_private: bool) -> None:
+    """Tell an address of events from now on; the secret that signs them is shown once."""
+    from trine.access import webhooks
+
+    made = webhooks.create_webhook(ws, name=name, url=url, events=list(events), allow_private=allow_private)
+    show(made, text=made.secret)
+
+
+@webhook.command("ls")
+@command(example="trine access webhook ls")
+def webhook_list(ws: Workspace) -> None:
+    """The webhooks of this project."""
+    from trine.access import webhooks
+
+    show(
+        webhooks.list_webhooks(ws),
+        table=[
+            ("webhook", lambda w: w.name),
+            ("address", lambda w: w.url),
+            ("told of", lambda w: w.events),
+            ("by", lambda w: w.author),
+        ],
+        empty="No webhooks. Add one: trine access webhook add NAME URL --on 'models.*'",
+    )
+
+
+@webhook.command("rm")
+@argument("name")
+@command(example="trine access webhook rm releases")
+def webhook_remove(ws: Workspace, name: str) -> None:
+    """Tell an address nothing any more."""
+    from trine.access import webhooks
+
+    show(webhooks.delete_webhook(ws, name=name), text=f"{name} is told nothing any more.")
+
+
+@webhook.command("deliveries")
+@argument("name")
+@option("--limit", default=50, show_default=True)
+@command(example="trine access webhook deliveries releases")
+def webhook_deliveries(ws: Workspace, name: str, limit: int) -> None:
+    """What was sent to a webhook and what came of it, newest first."""
+    from trine.access import webhooks
+
+    show(
+        webhooks.list_deliveries(ws, name=name, limit=limit),
+        table=[
+            ("delivery", lambda d: d.id[:12]),
+            ("event", lambda d: d.event),
+            ("operation", lambda d: d.operation),
+            ("state", lambda d: d.state),
+            ("tries", lambda d: d.attempts),
+            ("answer", lambda d: d.status or d.error),
+            ("made", lambda d: ago(d.created_us)),
+        ],
+        empty=f"Nothing was sent to {name} yet.",
+    )
+
+
+@webhook.command("deliver")
+@command(example="trine access webhook deliver")
+def webhook_deliver(ws: Workspace) -> None:
+    """Send what is due now; a server does it by itself."""
+    from trine.access.deliveries import deliver
+    from trine.errors import InvalidInput
+
+    if ws.remote is not None:
+        raise InvalidInput(f"{ws.location} is a server: it tells its webhooks itself.")
+    count = deliver(ws)
+    show({"tried": count}, text=f"{count} tried.")
+
+
 @access.group("policy")
 def policy() -> None:
     """Policies: operations that wait for a second person."""

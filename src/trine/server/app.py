@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from trine import __version__, rooms
+from trine.access.deliveries import deliver
 from trine.access.operations import TokenInfo
 from trine.access.principals import authorise
 from trine.access.signing_in import create_first_admin, login
@@ -41,6 +42,8 @@ log = logging.getLogger("trine.server")
 
 Handler = Callable[[Request], Awaitable[Response]]
 _BELOW = f"{API}/".encode()
+TELL_EVERY_S = 2
+"""Seconds between looks for what webhooks are to be told."""
 MOST_LOGINS = 20
 """Logins that may wait: each costs a tenth of a second and 64 MiB, two go at once, and no other call waits for them."""
 
@@ -72,9 +75,11 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bo
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         watcher = asyncio.create_task(stream.watch())
+        teller = asyncio.create_task(_tell_webhooks(ws))
         await to_thread.run_sync(mlflow.start)
         yield
         watcher.cancel()
+        teller.cancel()
         await to_thread.run_sync(mlflow.logger.close)
 
     app = Starlette(
@@ -96,6 +101,16 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bo
     app.router.default = _Operations(api, hosts, site, mlflow)
     app.state.stop = stream.stop
     return app
+
+
+async def _tell_webhooks(ws: Workspace) -> None:
+    """Send what is due to webhooks, for as long as the server runs; costs a small read every few seconds when there is none."""
+    while True:
+        try:
+            await to_thread.run_sync(deliver, ws, abandon_on_cancel=True)
+        except Exception:  # the next round tries again, and a server without webhooks is still a server
+            log.warning("Webhooks could not be told.", exc_info=True)
+        await asyncio.sleep(TELL_EVERY_S)
 
 
 class Api:

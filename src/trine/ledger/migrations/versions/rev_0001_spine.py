@@ -837,3 +837,41 @@ def upgrade() -> None:
         ["project", "monitor", "window_end_us", "id"],
         unique=False,
     )
+    op.create_table(
+        "webhook",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("events", sa.Text(), nullable=False, comment="JSON list of operations or patterns with *"),
+        sa.Column("secret", sa.Text(), nullable=False, comment="what deliveries are signed with"),
+        sa.Column("allow_private", sa.Boolean(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False, comment="the last event that was looked at"),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_webhook")),
+    )
+    op.create_table(
+        "webhook_delivery",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("webhook", sa.Text(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False, comment="the event"),
+        sa.Column("operation", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=20), nullable=False, comment="pending, delivered or given up"),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column(
+            "next_us",
+            sa.BigInteger(),
+            nullable=False,
+            comment="not before; while it is under way: when another may try",
+        ),
+        sa.Column("status", sa.Integer(), nullable=False, comment="of the last answer; 0: there was none"),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("done_us", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_delivery")),
+    )
+    op.create_index(
+        op.f("ix_webhook_delivery_project_webhook_id"), "webhook_delivery", ["project", "webhook", "id"], unique=False
+    )
+    op.create_index(op.f("ix_webhook_delivery_state_next_us"), "webhook_delivery", ["state", "next_us"], unique=False)
