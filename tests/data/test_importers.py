@@ -13,7 +13,7 @@ from trine import data
 from trine.access.graph import lineage
 from trine.cli import main
 from trine.data import operations as door
-from trine.data.importers import import_bucket, import_dvc, import_git_lfs, import_hugging_face
+from trine.data.importers import import_bucket, import_delta, import_dvc, import_git_lfs, import_hugging_face
 from trine.errors import Conflict, InvalidInput, NotFound
 from trine.workspace import Workspace, using
 
@@ -270,6 +270,39 @@ def test_what_is_in_a_bucket_moves_in(local_ws: Workspace, bucket_url: str, monk
         import_bucket(bucket.location, name="x", ws=local_ws)
     with pytest.raises(InvalidInput, match="trine data add"):
         import_bucket("folder", name="x", ws=local_ws)
+
+
+def test_the_versions_of_a_delta_table_move_in(ws: Workspace, tmp_path: Path) -> None:
+    import deltalake
+    import polars as pl
+
+    table = str(tmp_path / "events")
+    with pytest.raises(NotFound, match="no Delta table"):
+        import_delta(table, name="e", ws=ws)
+    pl.DataFrame({"id": [1, 2], "x": [0.5, 1.5]}).write_delta(table)
+    pl.DataFrame({"id": [3], "x": [2.5]}).write_delta(table, mode="append")
+    deltalake.DeltaTable(table).delete("id = 1")
+    deltalake.DeltaTable(table).optimize.compact()
+    done = import_delta(table, name="e", ws=ws)
+    assert (done.versions, done.added, done.problems) == (4, 3, [])
+
+    def ids(ref: str) -> list[int]:
+        return sorted(data.load(ref, ws=ws).collect()["id"].to_list())
+
+    assert [ids(f"e@delta-{one}") for one in range(4)] == [[1, 2], [1, 2, 3], [2, 3], [2, 3]]
+    appended = data.resolve("e@delta-1", ws=ws)
+    assert appended.files == 2  # the rows that were there are stored once
+    assert "WRITE at 20" in appended.message
+    pl.DataFrame({"id": [4], "x": [0.0]}).write_delta(table, mode="append")
+    done = import_delta(table, name="e", ws=ws)
+    assert (done.versions, done.added, ids("e")) == (5, 1, [2, 3, 4])
+    data.commit({"id": [9], "x": [0.0]}, name="e", ws=ws)
+    assert import_delta(table, name="e", ws=ws).added == 0
+    pl.DataFrame({"id": [5], "x": [0.0]}).write_delta(table, mode="append")
+    with pytest.raises(Conflict, match="went on here"):
+        import_delta(table, name="e", ws=ws)
+    deltalake.DeltaTable(table).vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    assert import_delta(table, name="late", ws=ws).problems[0].startswith("version 0")
 
 
 def test_imports_from_the_command_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

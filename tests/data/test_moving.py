@@ -109,9 +109,15 @@ def test_what_went_on_at_both_ends_is_told(local_ws: Workspace, tmp_path: Path, 
         with pytest.raises(Conflict, match="went on at both ends"):
             data.push("x@main", remote=there, ws=local_ws)
         assert data.push("x", remote=there, ws=local_ws).refs[0].outcome == "diverged"
-        with pytest.raises(Conflict, match="went on at both ends"):
+        with pytest.raises(Conflict, match="trine data merge x@"):
             data.pull("x@main", remote=there, ws=local_ws)
         assert data.resolve(f"x@{theirs.id}", ws=local_ws) == theirs  # it came, to be merged
+        data.merge("x", theirs.id, prefer={"*": "ours"}, ws=local_ws)
+        assert data.push("x@main", remote=there, ws=local_ws).refs[0].outcome == "moved"
+        assert data.pull("x@main", remote=there, ws=elsewhere).commits == 2
+        data.add(fill(tmp_path / "in", a="4"), name="x", force=True, ws=local_ws)
+        data.add(fill(tmp_path / "mine", a="5"), name="x", force=True, ws=elsewhere)
+        data.push("x", remote=there, ws=elsewhere)
         assert data.push("x@main", remote=there, force=True, ws=local_ws).refs[0].outcome == "moved"
     door.tag_commit(local_ws, name="x", tag="v", ref="main")
     data.push("x@v", remote=there, ws=local_ws)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 @data.group("import")
 def import_() -> None:
-    """Move in from DVC, git-lfs, Hugging Face or a bucket, with history: authors, times and messages are kept.
+    """Move in from DVC, git-lfs, Delta Lake, Hugging Face or a bucket, with history as far as it is there.
 
     What is here already is not written again, so an import whose source went on is simply run again.
     """
@@ -42,10 +44,8 @@ def dvc(ws: Workspace, folder: Path, rev: str, only: str, names: tuple[str, ...]
     if wrong := [one for one in names if "=" not in one]:
         raise InvalidInput(f'"{wrong[0]}" names nothing: write PATH=NAME.')
     named = dict(one.split("=", 1) for one in names)
-    told = (lambda path: click.echo(f"\r\x1b[K{path} …", nl=False, err=True)) if sys.stderr.isatty() else None
-    done = import_dvc(folder, rev=rev, names=named, only=only, branch=branch, tell=told, ws=ws)
-    if told:
-        click.echo("\r\x1b[K", nl=False, err=True)
+    with _telling() as tell:
+        done = import_dvc(folder, rev=rev, names=named, only=only, branch=branch, tell=tell, ws=ws)
     _show(done)
 
 
@@ -89,6 +89,35 @@ def bucket(ws: Workspace, url: str, name: str, message: str, branch: str) -> Non
     from trine.data.importers import import_bucket
 
     _show([import_bucket(url, name=name, message=message, branch=branch, ws=ws)])
+
+
+@import_.command("delta")
+@argument("table")
+@option("--name", required=True, help="The dataset.")
+@option("--branch", default="main", show_default=True)
+@command(example="trine data import delta ./events --name events")
+def delta(ws: Workspace, table: str, name: str, branch: str) -> None:
+    """The versions of the Delta table at TABLE (a folder, s3://…), each with a tag delta-N; needs trine[delta].
+
+    What was appended is stored as such. Versions whose files were vacuumed are left out and named.
+    """
+    from trine.data.importers import import_delta
+
+    with _telling() as tell:
+        done = import_delta(table, name=name, branch=branch, tell=tell, ws=ws)
+    _show([done])
+
+
+@contextlib.contextmanager
+def _telling() -> Generator[Callable[[str], None] | None]:
+    """A line on a terminal that says where an import is."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    try:
+        yield lambda what: click.echo(f"\r\x1b[K{what} …", nl=False, err=True)
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def _show(done: list[Imported]) -> None:

@@ -83,7 +83,7 @@ def push(
     """
     ws = ws or current_workspace()
     with open_peer(find_remote(ws, remote)) as peer:
-        return _move(WorkspacePeer(ws), peer, ref, force, tell)
+        return _move(WorkspacePeer(ws), peer, ref, force, tell, is_pull=False)
 
 
 def pull(
@@ -95,7 +95,7 @@ def pull(
     """
     ws = ws or current_workspace()
     with open_peer(find_remote(ws, remote)) as peer:
-        return _move(peer, WorkspacePeer(ws), ref, force, tell)
+        return _move(peer, WorkspacePeer(ws), ref, force, tell, is_pull=True)
 
 
 def mend(hashes: Iterable[str], *, remote: str = "", ws: Workspace | None = None) -> set[str]:
@@ -117,7 +117,7 @@ def mend(hashes: Iterable[str], *, remote: str = "", ws: Workspace | None = None
     return mended
 
 
-def _move(source: Peer, target: Peer, ref: str, force: bool, tell: Tell | None) -> Moved:
+def _move(source: Peer, target: Peer, ref: str, force: bool, tell: Tell | None, *, is_pull: bool) -> Moved:
     at = "@" in ref
     name, version = split_ref(ref)
     found = source.refs(name)
@@ -132,7 +132,7 @@ def _move(source: Peer, target: Peer, ref: str, force: bool, tell: Tell | None) 
     there = target.refs(name)
     moves = [_move_ref(source, target, name, one, to, there.get(one), force) for one, to in wanted.items()]
     if at and moves and moves[0].outcome == "diverged":
-        raise _stuck(source, target, name, moves[0])
+        raise _stuck(source, target, name, moves[0], is_pull=is_pull)
     return Moved(name, source.location, target.location, len(records), objects, size, moves)
 
 
@@ -228,7 +228,7 @@ def _move_ref(source: Peer, target: Peer, name: str, ref: str, to: Place, old: P
     return RefMove(ref, to.kind, outcome, before, to.commit)
 
 
-def _stuck(source: Peer, target: Peer, name: str, stuck: RefMove) -> Conflict:
+def _stuck(source: Peer, target: Peer, name: str, stuck: RefMove, *, is_pull: bool) -> Conflict:
     where = f'{stuck.kind} "{stuck.name}" of dataset "{name}"'
     if stuck.kind == "tag":
         return Conflict(
@@ -236,10 +236,15 @@ def _stuck(source: Peer, target: Peer, name: str, stuck: RefMove) -> Conflict:
             "Move it with --force, if that is what you want.",
             now=stuck.before,
         )
+    if isinstance(source, WorkspacePeer):
+        first = f"Pull it and bring both together: trine data pull {name}@{stuck.name}"
+    else:
+        first = (
+            f"What came is here, bring both together: trine data merge {name}@{stuck.after[:12]} --into {stuck.name}"
+        )
     return Conflict(
         f"The {where} went on at both ends: it is at {stuck.before[:12]} in {target.location} and at "
-        f"{stuck.after[:12]} in {source.location}. Bring both together before (pull, then merge), or take the one for "
-        "the other with --force.",
+        f"{stuck.after[:12]} in {source.location}. {first}, or take the one for the other with --force.",
         now=stuck.before,
         came=stuck.after,
     )

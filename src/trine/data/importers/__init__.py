@@ -11,11 +11,12 @@ from trine.data.importers.writer import Imported
 
 if TYPE_CHECKING:
     from trine.data.importers.buckets import import_bucket
+    from trine.data.importers.delta import import_delta
     from trine.data.importers.dvc import import_dvc
     from trine.data.importers.git_lfs import import_git_lfs
     from trine.data.importers.hugging_face import import_hugging_face
 
-__all__ = ["Imported", "import_bucket", "import_dvc", "import_git_lfs", "import_hugging_face"]
+__all__ = ["Imported", "import_bucket", "import_delta", "import_dvc", "import_git_lfs", "import_hugging_face"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +25,7 @@ def __getattr__(name: str) -> Any:
 
     homes = {
         "import_bucket": "buckets",
+        "import_delta": "delta",
         "import_dvc": "dvc",
         "import_git_lfs": "git_lfs",
         "import_hugging_face": "hugging_face",
