@@ -91,6 +91,15 @@ def test_a_seeded_run_from_a_dirty_tree_is_made_again_bit_by_bit(project: Path, 
     }  # fmt: skip
     assert found.files == {"predictions.txt": True} and found.environment == {} and found.missing == {}
     assert tracking.search(f"upstream = '{original.node}'")[0].id == found.copy.id
+    (project / "src" / "train.py").write_text(
+        "import trine\nwith trine.run('churn', params={'seed': 8}) as run:\n"
+        "    trine.load('flights').collect()\n    run.log('score', 1.0)\n# later\n"
+    )
+    later = train(project, "src/train.py", "8")
+    patch = tracking.code_difference(original, later)
+    assert "+# later" in patch and "-def make(x, noise):" in patch and tracking.code_difference(later, later) == ""
+    told = CliRunner().invoke(main, ["runs", "diff", original.id, later.id]).output
+    assert "+# later" in told and "rows   60 → " in told and "seed" in told
     with pytest.raises(InvalidInput, match="is not empty"):
         tracking.reproduce(original, tmp_path / "again")
 

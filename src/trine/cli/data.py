@@ -174,10 +174,11 @@ def diff(ws: Located, before: str, after: str) -> None:
     from trine import data as room
 
     found = room.diff(before, after, ws=ws)
-    show(found, text=_difference(found))
+    show(found, text=difference(found))
 
 
-def _difference(found: Diff) -> str:
+def difference(found: Diff) -> str:
+    """What changed between two commits, for people."""
     lines = [f"{found.before} → {found.after}"]
     if found.rows_before is not None and found.rows_after is not None:
         lines.append(f"rows   {found.rows_before:,} → {found.rows_after:,}")

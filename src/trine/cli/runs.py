@@ -345,6 +345,64 @@ def compare(ws: Workspace, names: tuple[str, ...], everything: bool) -> None:
     _section("packages", header, found.packages, True)
 
 
+@runs.command("diff")
+@argument("before")
+@argument("after")
+@option("--no-code", is_flag=True, help="Without the difference of the code.")
+@command(example="trine runs diff churn-11 churn-12")
+def diff(ws: Workspace, before: str, after: str, no_code: bool) -> None:
+    """What changed from run BEFORE to run AFTER: params, metrics, packages, the rows of the data, and the code as a patch."""
+    from trine import tracking
+    from trine.errors import Failure, InvalidInput
+
+    found = tracking.compare(before, after, ws=ws)
+    try:
+        patch = "" if no_code else tracking.code_difference(*found.runs, ws=ws)
+        problem = ""
+    except (Failure, InvalidInput) as error:
+        patch, problem = "", error.message
+    data = _data_differences(ws, *(one.inputs for one in found.runs))
+    if is_json():
+        import msgspec
+
+        show({**msgspec.to_builtins(found), "data": data, "patch": patch, "problem": problem})
+        return
+    header = ["", *(one.name for one in found.runs)]
+    _section("params", header, found.params, False)
+    _metrics_section(header, found, only_different=True)
+    for title, table in (("packages", found.packages), ("context", found.context)):
+        _section(title, header, table, False)
+    for one in data:
+        echo(_told(one))
+        echo()
+    echo(patch.rstrip() or problem or "The code is the same.")
+
+
+def _data_differences(ws: Workspace, before: list[str], after: list[str]) -> list[Any]:
+    """For each dataset that both read, at other commits, what changed in it; else what only one of them read."""
+    from trine import data
+
+    one, two = (
+        {node.partition("@")[0]: node for node in nodes if node.startswith("dataset:")} for nodes in (before, after)
+    )
+    found: list[Any] = []
+    for name in sorted({*one, *two}):
+        first, second = one.get(name), two.get(name)
+        if first and second and first != second:
+            found.append(data.diff(first.removeprefix("dataset:"), second.removeprefix("dataset:"), ws=ws))
+        elif first != second:
+            found.append({"before": first, "after": second})
+    return found
+
+
+def _told(one: Any) -> str:
+    from trine.cli.data import difference
+
+    if isinstance(one, dict):
+        return f"{one['before'] or 'no such data'} → {one['after'] or 'no such data'}"  # pyright: ignore[reportUnknownVariableType]
+    return difference(one)
+
+
 def _section(title: str, header: list[str], table: dict[str, list[Any]], everything: bool) -> None:
     from trine.tracking.comparison import different
 
@@ -356,9 +414,11 @@ def _section(title: str, header: list[str], table: dict[str, list[Any]], everyth
         echo()
 
 
-def _metrics_section(header: list[str], found: Comparison) -> None:
+def _metrics_section(header: list[str], found: Comparison, *, only_different: bool = False) -> None:
     rows: list[list[Any]] = []
     for key, summaries in found.metrics.items():
+        if only_different and len({one and one.last for one in summaries}) == 1:
+            continue
         rows.append([key, *(one and one.last for one in summaries)])
         if any(one and one.best != one.last and one.best == one.best for one in summaries):
             rows.append([f"{key}.best", *(one and one.best for one in summaries)])

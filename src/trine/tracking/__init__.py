@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trine.tracking.estimators import autolog
     from trine.tracking.live import Run, active_run, run
     from trine.tracking.loops import TrainingLoop
+    from trine.tracking.patches import code_difference
     from trine.tracking.reading import chart, declare_metric, experiments, get_run, history, rewind, search
     from trine.tracking.reproduction import Agreement, Reproduction, compare_metrics, reproduce
     from trine.tracking.results import Runs
@@ -54,6 +55,7 @@ __all__ = [
     "capture_code",
     "capture_environment",
     "chart",
+    "code_difference",
     "code_of",
     "compare",
     "compare_metrics",
@@ -93,6 +95,7 @@ _PLACES = {
     "capture_code": "code",
     "capture_environment": "environment",
     "chart": "reading",
+    "code_difference": "patches",
     "code_of": "code",
     "compare": "comparison",
     "compare_metrics": "reproduction",

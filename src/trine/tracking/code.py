@@ -88,7 +88,7 @@ def _root_of(folder: Path) -> Path | None:
 
 def read_code(root: Path) -> tuple[CodeVersion, bytes]:
     """The state of a repository, and its patch."""
-    status = _git(root, "status", "--porcelain=v2", "-z", "--branch", "--untracked-files=all", "--no-renames").decode()
+    status = git(root, "status", "--porcelain=v2", "-z", "--branch", "--untracked-files=all", "--no-renames").decode()
     entries = status.split("\0")
     heads = dict(entry[2:].split(" ", 1) for entry in entries if entry.startswith("# branch."))
     changed = [entry.split(" ", 8)[-1] for entry in entries if entry.startswith("1 ")]
@@ -142,7 +142,7 @@ def _difference(root: Path, paths: list[str]) -> tuple[str, bytes]:
     """The tree with these paths as they are on disk, and the patch to it from the commit."""
     index, objects = (
         Path(root, line)
-        for line in _git(root, "rev-parse", "--git-path", "index", "--git-path", "objects").decode().split()
+        for line in git(root, "rev-parse", "--git-path", "index", "--git-path", "objects").decode().split()
     )
     with tempfile.TemporaryDirectory(prefix="trine-git-") as folder:
         copy = Path(folder, "index")
@@ -155,9 +155,9 @@ def _difference(root: Path, paths: list[str]) -> tuple[str, bytes]:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
         }
         listed = "\0".join(paths).encode()
-        _git(root, "update-index", "--add", "--remove", "-z", "--stdin", given=listed, environment=apart)
-        tree = _git(root, "write-tree", environment=apart).decode().strip()
-        patch = _git(
+        git(root, "update-index", "--add", "--remove", "-z", "--stdin", given=listed, environment=apart)
+        tree = git(root, "write-tree", environment=apart).decode().strip()
+        patch = git(
             root, "diff", "--cached", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", environment=apart
         )
     return tree, patch
@@ -165,13 +165,14 @@ def _difference(root: Path, paths: list[str]) -> tuple[str, bytes]:
 
 def _remote(root: Path) -> str:
     try:
-        url = _git(root, "config", "--get", "remote.origin.url").decode().strip()
+        url = git(root, "config", "--get", "remote.origin.url").decode().strip()
     except GitTrouble:
         return ""  # there is none
     return re.sub(r"(?<=://)[^/@]*@", "", url)  # a password has no place here
 
 
-def _git(root: Path, *arguments: str, given: bytes | None = None, environment: dict[str, str] | None = None) -> bytes:
+def git(root: Path, *arguments: str, given: bytes | None = None, environment: dict[str, str] | None = None) -> bytes:
+    """What git prints. Raises GitTrouble with its first line."""
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
@@ -202,26 +203,26 @@ def restore_code(code: CodeVersion, folder: Path, *, repository: str = "", ws: W
     GitTrouble when it is in neither, or when what comes out is not what was captured.
     """
     ws = ws or current_workspace()
-    source = _source_of(code, repository)
+    source = source_of(code, repository)
     folder.mkdir(parents=True, exist_ok=True)
-    _git(folder, "init", "-q", "--initial-branch", code.branch or "main")
+    git(folder, "init", "-q", "--initial-branch", code.branch or "main")
     if code.commit.strip("0"):
-        _git(folder, "fetch", "-q", "--no-tags", source, code.commit)
-        _git(folder, "checkout", "-q", "--detach", code.commit)
+        git(folder, "fetch", "-q", "--no-tags", source, code.commit)
+        git(folder, "checkout", "-q", "--detach", code.commit)
     if code.remote:
-        _git(folder, "remote", "add", "origin", code.remote)
+        git(folder, "remote", "add", "origin", code.remote)
     if code.changed and not code.patch:
         raise GitTrouble("the patch of what was not committed was too large to keep")
     if code.patch:
         patch = ws.store.get(code.patch)
-        _git(folder, "apply", "--index", "--whitespace=nowarn", "-", given=patch)
-        if (tree := _git(folder, "write-tree").decode().strip()) != code.tree:
+        git(folder, "apply", "--index", "--whitespace=nowarn", "-", given=patch)
+        if (tree := git(folder, "write-tree").decode().strip()) != code.tree:
             raise GitTrouble(f"the tree came out as {tree[:12]}, not as {code.tree[:12]}")
         if code.commit.strip("0"):
-            _git(folder, "reset", "-q")  # as it was: changes in the working tree
+            git(folder, "reset", "-q")  # as it was: changes in the working tree
 
 
-def _source_of(code: CodeVersion, repository: str) -> str:
+def source_of(code: CodeVersion, repository: str) -> str:
     """Where the commit can be fetched from."""
     if not code.commit.strip("0"):
         return ""
@@ -229,7 +230,7 @@ def _source_of(code: CodeVersion, repository: str) -> str:
     for place in (*places, Path.cwd()):
         if place.is_dir() and (root := _root_of(place)) is not None:
             try:
-                _git(root, "cat-file", "-e", f"{code.commit}^{{commit}}")
+                git(root, "cat-file", "-e", f"{code.commit}^{{commit}}")
             except GitTrouble:
                 continue
             return str(root)
