@@ -74,10 +74,10 @@ class Objects:
             return Response(media_type=kind, headers=headers)
         if size <= CHUNK:
             return Response(await to_thread.run_sync(self.store.get, name), media_type=kind, headers=headers)
-        return StreamingResponse(iterate_in_threadpool(_held_back(self.store.chunks(name))), 200, headers, kind)
+        return StreamingResponse(iterate_in_threadpool(held_back(self.store.chunks(name))), 200, headers, kind)
 
 
-def _held_back(parts: Iterator[bytes]) -> Iterator[bytes]:
+def held_back(parts: Iterator[bytes]) -> Iterator[bytes]:
     """The same parts, each one late: the last is given only when the whole was found to be right."""
     last = b""
     for part in parts:

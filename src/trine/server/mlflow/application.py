@@ -17,7 +17,7 @@ from trine.access.principals import Principal
 from trine.errors import TrineError
 from trine.ids import new_id
 from trine.server import guard
-from trine.server.mlflow import server
+from trine.server.mlflow import artifacts, server
 from trine.server.mlflow.calls import Call, Json, find
 from trine.server.mlflow.errors import WireError, from_trine
 from trine.server.mlflow.logging import READERS, Logger
@@ -27,7 +27,7 @@ from trine.workspace import Workspace
 
 log = log_of.getLogger("trine.server")
 
-for _name in ("experiments", "runs"):  # their routes
+for _name in ("experiments", "runs", "logged_models", "registry", "versions"):  # their routes
     importlib.import_module(f"trine.server.mlflow.{_name}")
 
 ROOTS = (
@@ -46,6 +46,7 @@ class Mlflow:
         self.hosts = hosts
         self.embedded = embedded
         self.logger = Logger()
+        self.artifacts = artifacts.Artifacts(ws)
         self._known: dict[str, tuple[float, Principal]] = {}
 
     @staticmethod
@@ -82,7 +83,11 @@ class Mlflow:
         if path == "/version":
             return Response(server.VERSION, media_type="text/plain")
         name = next((path[len(root) :] for root in ROOTS if path.startswith(root)), path)
+        if path.startswith(artifacts.ROOTS) and "/mpu/part/" in path:
+            return await self.artifacts.answer(self.ws, request, path.split("mlflow-artifacts/", 1)[1])
         ws = await self._caller(request)
+        if path.startswith(artifacts.ROOTS):
+            return await self.artifacts.answer(ws, request, path.split("mlflow-artifacts/", 1)[1])
         if request.method == "POST" and (reader := READERS.get(name)):
             body = await guard.read_body(request)
             await self.logger.keep(ws, reader(Call(ws, _decoded(body))))
