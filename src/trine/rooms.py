@@ -14,6 +14,7 @@ def load() -> None:
     importlib.import_module("trine.access.audit")
     importlib.import_module("trine.access.graph")
     importlib.import_module("trine.access.webhooks")
+    importlib.import_module("trine.data.aliases")
     importlib.import_module("trine.data.describing")
     importlib.import_module("trine.data.pins")
     importlib.import_module("trine.data.records")

@@ -1,4 +1,5 @@
-"""Tables of datasets, their commits, branches and tags, of remotes, and of what people say of datasets."""
+"""Tables of datasets, their commits, branches and tags, of remotes, of what people say of datasets, and of the digests
+that other tools know files by."""
 
 from __future__ import annotations
 
@@ -54,6 +55,16 @@ data_ref = Table(
     Column("kind", String(10), nullable=False, comment="branch or tag"),
     Column("commit", String(64), nullable=False),
     Column("updated_us", BigInteger, nullable=False),
+)
+
+data_alias = Table(
+    "data_alias",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("algorithm", String(10), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("object", String(64), nullable=False, info=is_object()),
+    Column("size_bytes", BigInteger, nullable=False),
 )
 
 data_remote = Table(

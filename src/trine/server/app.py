@@ -29,6 +29,7 @@ from trine.remote import API
 from trine.server import guard, openapi
 from trine.server.answers import answer, decoded, json_answer, problem
 from trine.server.arguments import arguments_of
+from trine.server.digests import Digests
 from trine.server.mlflow import Mlflow
 from trine.server.objects import Objects
 from trine.server.routing import split, tree_of
@@ -58,6 +59,7 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bo
     api = Api(ws)
     assert isinstance(ws.store, ObjectStore)
     objects = Objects(ws.store, ws.spool, api.allowed)
+    digests = Digests(ws)
     stream = Stream(ws, api.allowed)
     document = msgspec.json.encode(openapi.document())
     site = Site(ws, stream, hosts, sign_in=api.sign_in, embedded=embedded)
@@ -69,8 +71,8 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bo
     async def describe(_: Request) -> Response:
         return Response(document, media_type="application/json")
 
-    def route(path: str, handler: Handler, *methods: str) -> Route:
-        return Route(API + path, partial(_guarded, hosts, handler), methods=list(methods))
+    def route(path: str, handler: Handler, *methods: str, below: str = API) -> Route:
+        return Route(below + path, partial(_guarded, hosts, handler), methods=list(methods))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -93,6 +95,9 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bo
             route("/objects", objects.put_one, "PUT"),
             route("/objects/has", objects.has, "POST"),
             route("/objects/{hash}", objects.get, "GET"),
+            route("/dvc/{project}/{path:path}", digests.dvc, "GET", "PUT", "POST", below=""),
+            route("/lfs/{project}/objects/batch", digests.lfs_batch, "POST", below=""),
+            route("/lfs/{project}/objects/{oid}", digests.lfs_object, "GET", "PUT", below=""),
         ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _on_http_error, Exception: _on_error},

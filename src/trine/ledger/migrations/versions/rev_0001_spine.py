@@ -105,6 +105,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "consumer", name=op.f("pk_cursor")),
     )
     op.create_table(
+        "data_alias",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("algorithm", sa.String(length=10), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("object", sa.String(length=64), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "algorithm", "digest", name=op.f("pk_data_alias")),
+    )
+    op.create_table(
         "data_commit",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("dataset", sa.Text(), nullable=False),
