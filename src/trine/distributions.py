@@ -100,9 +100,9 @@ def fair_above(successes: int, trials: int) -> float:
 
 def chi_square_above(statistic: float, freedom: int) -> float:
     """P(X > statistic): the finite sums for whole degrees of freedom (Abramowitz & Stegun 26.4.4 and 26.4.5)."""
-    if statistic <= 0:
-        return 1.0
     half = statistic / 2
+    if half <= 0:
+        return 1.0
     start = 0.5 if freedom % 2 else 0.0
     terms = (
         math.exp(-half + (start + k) * math.log(half) - math.lgamma(start + k + 1))

@@ -103,7 +103,10 @@ def receive_records(
 
     Their trees and profiles are stored already. Branches and tags stay where they are: see `move_ref`.
     """
-    commits = [commit_of(one) for one in records]
+    try:
+        commits = [commit_of(one) for one in records]
+    except Damaged as error:  # of the caller's making or on its way here, not in this workspace
+        raise InvalidInput(error.message) from None
     ids = [one.id for one in commits]
     here = _known(ws, name, [*ids, *(parent for one in commits for parent in one.parents)])
     fresh = [one for one in commits if one.id not in here]

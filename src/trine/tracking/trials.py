@@ -65,7 +65,7 @@ def add_trials(ws: Workspace, *, id: str, trials: list[Trial]) -> Done:
 
 @operation("POST /runs/{id}/points", allows="tracking.write")
 def add_points(ws: Workspace, *, id: str, points: list[Series]) -> Done:
-    """Add points to a run at once: for what tells of a run from outside. (A training logs through its own segment.)"""
+    """Add points to a run at once: for what tells of a run from outside. A training logs through its own segment."""
     from trine.tracking import series
     from trine.tracking.folding import fold
 
