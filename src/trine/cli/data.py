@@ -168,11 +168,18 @@ def _show_files(ws: Workspace, commit: Commit) -> None:
 @data.command("diff")
 @argument("before")
 @argument("after")
-@command(example="trine data diff sales@v1 sales", opened=False)
-def diff(ws: Located, before: str, after: str) -> None:
+@option("--rows", is_flag=True, help="Of a table: which rows are new, gone and changed.")
+@option("--key", "-k", multiple=True, help="With --rows: columns that tell rows apart.")
+@command(example="trine data diff sales@v1 sales\ntrine data diff sales@v1 sales --rows --key id", opened=False)
+def diff(ws: Located, before: str, after: str, rows: bool, key: tuple[str, ...]) -> None:
     """What changed from one version to another."""
     from trine import data as room
 
+    if rows:
+        from trine.cli.data_rows import show_row_diff
+
+        show_row_diff(ws, before, after, key)
+        return
     found = room.diff(before, after, ws=ws)
     show(found, text=difference(found))
 
@@ -259,9 +266,21 @@ def verify(ws: Workspace, ref: str, repair: bool) -> None:
 @option("--into", default="main", show_default=True, help="The branch that gets it.")
 @option("--ours", multiple=True, metavar="PATTERN", help="Paths of which the branch's version counts.")
 @option("--theirs", multiple=True, metavar="PATTERN", help="Paths of which the other version counts.")
+@option("--key", "-k", multiple=True, help="Of a table: columns that tell rows apart; default: its unique check's.")
 @option("--message", "-m", default="")
-@command(example="trine data merge images@cleanup\ntrine data merge images@cleanup --theirs 'labels/*' --ours '*'")
-def merge(ws: Workspace, ref: str, into: str, ours: tuple[str, ...], theirs: tuple[str, ...], message: str) -> None:
+@command(
+    example="trine data merge images@cleanup\ntrine data merge images@cleanup --theirs 'labels/*' --ours '*'\n"
+    "trine data merge sales@corrections --key id"
+)
+def merge(
+    ws: Workspace,
+    ref: str,
+    into: str,
+    ours: tuple[str, ...],
+    theirs: tuple[str, ...],
+    key: tuple[str, ...],
+    message: str,
+) -> None:
     """Bring a branch (NAME@BRANCH), tag or commit into a branch; what both sides changed is named."""
     from trine import data as room
     from trine.data.commits import split_ref
@@ -272,12 +291,16 @@ def merge(ws: Workspace, ref: str, into: str, ours: tuple[str, ...], theirs: tup
     prefer: dict[str, Side] = dict.fromkeys(theirs, "theirs")
     prefer |= dict.fromkeys(ours, "ours")
     try:
-        made = room.merge(name, version, into=into, prefer=prefer, message=message, ws=ws)
+        made = room.merge(name, version, into=into, prefer=prefer, key=key, message=message, ws=ws)
     except Conflict as error:
-        for one in error.details.get("conflicts", [])[:SHOWN]:
-            echo(f"  ! {one['path']}")
+        if rows := error.details.get("rows"):
+            print_table(list(rows[0]), [list(row.values()) for row in rows])
+        elif conflicts := error.details.get("conflicts"):
+            for one in conflicts[:SHOWN]:
+                echo(f"  ! {one['path']}")
         raise
-    show(made, text=f"{made.ref} has {ref}  {counted(made.files, 'file')}, {size_of(made.size_bytes)}")
+    size = counted(made.files, "file") if made.rows is None else counted(made.rows, "row")
+    show(made, text=f"{made.ref} has {ref}  {size}, {size_of(made.size_bytes)}")
 
 
 @data.command("mv")
@@ -328,3 +351,4 @@ from trine.cli import data_checks as data_checks  # noqa: E402 (their commands j
 from trine.cli import data_import as data_import  # noqa: E402
 from trine.cli import data_lock as data_lock  # noqa: E402
 from trine.cli import data_remotes as data_remotes  # noqa: E402
+from trine.cli import data_rows as data_rows  # noqa: E402

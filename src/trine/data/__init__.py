@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from trine.data.profiles import ColumnProfile, Profile
     from trine.data.reading import failed_sample, failing_rows, load, profile, profile_of, read
     from trine.data.references import resolve
+    from trine.data.row_edits import delete, upsert
+    from trine.data.row_merges import RowDiff, diff_rows, merge_conflicts
     from trine.data.rows import commit
     from trine.data.rules import (
         between,
@@ -80,6 +82,8 @@ _HOMES = {
     "profiles": ("ColumnProfile", "Profile"),
     "reading": ("failed_sample", "failing_rows", "load", "profile", "profile_of", "read"),
     "references": ("resolve",),
+    "row_edits": ("delete", "upsert"),
+    "row_merges": ("RowDiff", "diff_rows", "merge_conflicts"),
     "rows": ("commit",),
     "rules": (
         "between", "compare", "decreasing", "distinct_count", "distinct_share", "drift", "dtype", "expression", "foreign_key",
@@ -106,6 +110,7 @@ __all__ = [
     "Expectation",
     "PathConflict",
     "Profile",
+    "RowDiff",
     "Status",
     "Stream",
     "add",
@@ -119,7 +124,9 @@ __all__ = [
     "croissant",
     "dataset",
     "decreasing",
+    "delete",
     "diff",
+    "diff_rows",
     "distinct_count",
     "distinct_share",
     "drift",
@@ -142,6 +149,7 @@ __all__ = [
     "median_between",
     "mend",
     "merge",
+    "merge_conflicts",
     "minimum_between",
     "move",
     "no_match",
@@ -171,6 +179,7 @@ __all__ = [
     "sum_between",
     "unique",
     "unpin",
+    "upsert",
     "verify",
 ]
 

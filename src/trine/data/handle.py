@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trine.data.profiles import Profile
+    from trine.data.row_merges import RowDiff
 
 
 class Dataset:
@@ -79,6 +80,24 @@ class Dataset:
     def merge(self, source: str, into: str = "main", **options: Any) -> Commit:
         """Bring a branch, tag or commit into a branch (`trine.data.merge`)."""
         return merge(self.name, source, into=into, ws=self.ws, **options)
+
+    def upsert(self, frame: Any, **options: Any) -> Commit:
+        """Commit rows over those with the same key (`trine.data.upsert`)."""
+        from trine.data.row_edits import upsert
+
+        return upsert(frame, name=self.name, ws=self.ws, **options)
+
+    def delete(self, where: pl.Expr | str, **options: Any) -> Commit:
+        """Commit a table without the rows for which a predicate is true (`trine.data.delete`)."""
+        from trine.data.row_edits import delete
+
+        return delete(where, name=self.name, ws=self.ws, **options)
+
+    def diff_rows(self, before: str, after: str = "main", **options: Any) -> RowDiff:
+        """The rows that differ between two versions, by key (`trine.data.diff_rows`)."""
+        from trine.data.row_merges import diff_rows
+
+        return diff_rows(f"{self.name}@{before}", f"{self.name}@{after}", ws=self.ws, **options)
 
     def move(self, source: str, target: str, **options: Any) -> Commit:
         """Give a file or folder another path (`trine.data.move`)."""

@@ -7,7 +7,7 @@ unless a pattern says whose version counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -18,7 +18,7 @@ from trine.data.commits import Commit
 from trine.data.edits import commit_entries
 from trine.data.references import head_of, resolve
 from trine.data.trees import Entry, read_difference, read_tree
-from trine.errors import Conflict, InvalidInput, NotFound
+from trine.errors import Conflict, NotFound
 from trine.workspace import Workspace, current_workspace
 
 Side = Literal["ours", "theirs"]
@@ -41,13 +41,15 @@ def merge(
     *,
     into: str = "main",
     prefer: Mapping[str, Side] | None = None,
+    key: str | Sequence[str] = (),
     message: str = "",
     ws: Workspace | None = None,
 ) -> Commit:
     """Bring a branch, tag or commit of a dataset into a branch; nothing is copied.
 
     `prefer` says by pattern of paths (`labels/*`, first match counts) whose version of a file counts where both sides
-    changed it.
+    changed it. Tables are merged row by row: `key` are the columns that tell rows apart (default: those of the `unique` check
+    that the table passed), and `prefer` may only say "*".
 
     Raises Conflict with the paths in `details["conflicts"]` (`PathConflict`); nothing is changed then. When all of `source`
     is in the branch already, the branch's head comes back.
@@ -66,7 +68,10 @@ def merge(
         return ours
     told = message or f"merge {source} into {into}"
     if ours.kind == "table":
-        raise InvalidInput(f'Dataset "{name}" holds a table, and rows cannot be merged yet.')
+        from trine.data.row_merges import merge_rows
+
+        side = (prefer or {}).get("*", "")
+        return merge_rows(ws, base, ours, theirs, branch=into, key=key, prefer=side, message=told)
     merged = _merged(ws, base, ours, theirs, prefer or {})
     return commit_entries(ws, ours, merged, branch=into, message=told, merged=theirs.id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -56,47 +57,86 @@ def commit(
     if mode not in ("append", "replace"):
         raise InvalidInput(f'The mode of a commit is "append" or "replace", not "{mode}".')
     rules = expectations(checks)
-    part = _Part(as_polars(frame), name)
+    part = Part(as_polars(frame), name)
     for attempt in range(1, ATTEMPTS + 1):
         head = head_of(ws, name, branch)
         base = head if head and head.kind == "table" and mode == "append" else None
         if base and list(base.schema.items()) != list(part.schema.items()):
             raise InvalidInput(_difference(name, base.schema, part.schema))
-        entries = [*(read_tree(ws.store, base.tree) if base else ()), part.entry(base)]
-        results, profile, objects = _look(ws, base, head, part, rules)
-        tree, pages = encode_tree(entries)
+        entries = read_tree(ws.store, base.tree) if base else []
+        entries.append(part.entry(entries))
         ws.store.put(part.data)
-        *_, profile_object = ws.store.put_many([*pages, *objects, msgspec.json.encode(profile)])
         try:
-            made = door.commit_dataset(
-                ws,
-                name=name,
-                kind="table",
-                tree=tree,
-                expect=head.id if head else "",
-                branch=branch,
-                rows=profile.rows,
-                files=len(entries),
-                size_bytes=sum(entry.size for entry in entries),
-                schema=part.schema,
-                profile=profile_object,
-                checks=results,
-                message=message,
-                tag=tag,
-                producer=active_producer(),
-                inputs=list(inputs),
-            )
+            return _commit(ws, head, base, part, entries, rules, name, branch, message, tag, inputs)
         except Conflict as error:
             if mode == "replace" or attempt == ATTEMPTS or "now" not in error.details:
                 raise
             continue
-        if made.state == "rejected":
-            raise _refusal(made)
-        return made
     raise AssertionError("the last attempt returns or raises")
 
 
-class _Part:
+def commit_edited(
+    ws: Workspace,
+    head: Commit,
+    entries: list[Entry],
+    rows: pl.DataFrame,
+    *,
+    branch: str,
+    message: str,
+    tag: str = "",
+    checks: Checks = None,
+    inputs: Sequence[str] = (),
+    merged: str = "",
+) -> Commit:
+    """Commit a table some of whose parts were changed, and are stored: `entries` are its parts, `rows` all that is in them."""
+    name = head.dataset
+    rules = expectations(checks)
+    return _commit(ws, head, None, Part(rows, name), entries, rules, name, branch, message, tag, inputs, merged)
+
+
+def _commit(
+    ws: Workspace,
+    head: Commit | None,
+    base: Commit | None,
+    part: Part,
+    entries: list[Entry],
+    rules: Sequence[Expectation],
+    name: str,
+    branch: str,
+    message: str,
+    tag: str,
+    inputs: Sequence[str],
+    merged: str = "",
+) -> Commit:
+    """Commit parts that are stored, the last of which comes after those of `base`, or is all there is."""
+    results, profile, objects = _look(ws, base, head, part, rules)
+    tree, pages = encode_tree(entries)
+    *_, profile_object = ws.store.put_many([*pages, *objects, msgspec.json.encode(profile)])
+    made = door.commit_dataset(
+        ws,
+        name=name,
+        kind="table",
+        tree=tree,
+        expect=head.id if head else "",
+        branch=branch,
+        rows=profile.rows,
+        files=len(entries),
+        size_bytes=sum(entry.size for entry in entries),
+        schema=part.schema,
+        profile=profile_object,
+        checks=results,
+        message=message,
+        tag=tag,
+        producer=active_producer(),
+        inputs=list(inputs),
+        merged=merged,
+    )
+    if made.state == "rejected":
+        raise refusal(made)
+    return made
+
+
+class Part:
     """Rows on their way into a table; what does not depend on the table is made once."""
 
     def __init__(self, rows: pl.DataFrame, name: str) -> None:
@@ -104,22 +144,27 @@ class _Part:
             raise InvalidInput(f'There are no columns to commit to "{name}".')
         self.rows = rows
         self.schema = {column: str(kind) for column, kind in rows.schema.items()}
-        buffer = io.BytesIO()
-        try:
-            rows.write_parquet(buffer, compression="zstd", compression_level=3)
-        except pl.exceptions.PolarsError as error:
-            raise InvalidInput(f'The rows for "{name}" cannot be kept as Parquet: {first_line(error)}') from error
-        self.data = buffer.getvalue()
+        self.name = name
         self.sketch: Sketch | None = None
 
-    def entry(self, base: Commit | None) -> Entry:
-        """The part's place in the table."""
-        number = base.files if base else 0
+    @functools.cached_property
+    def data(self) -> bytes:
+        """The rows as a Parquet file."""
+        buffer = io.BytesIO()
+        try:
+            self.rows.write_parquet(buffer, compression="zstd", compression_level=3)
+        except pl.exceptions.PolarsError as error:
+            raise InvalidInput(f'The rows for "{self.name}" cannot be kept as Parquet: {first_line(error)}') from error
+        return buffer.getvalue()
+
+    def entry(self, before: Sequence[Entry]) -> Entry:
+        """The part's place in the table, after those that are there."""
+        number = int(before[-1].path.removeprefix("part-").removesuffix(".parquet")) + 1 if before else 0
         return Entry(f"part-{number:05d}.parquet", blake3(self.data).hexdigest(), len(self.data))
 
 
 def _look(
-    ws: Workspace, base: Commit | None, head: Commit | None, part: _Part, rules: Sequence[Expectation]
+    ws: Workspace, base: Commit | None, head: Commit | None, part: Part, rules: Sequence[Expectation]
 ) -> tuple[list[CheckResult], Profile, list[bytes]]:
     """What the rules say, the profile of the whole table, and objects to store: sketches, and rows that fail. One plan over
     the new rows, which takes the old ones in only where a rule has to see them."""
@@ -169,7 +214,7 @@ def _sketches(ws: Workspace, base: Commit, before: Profile) -> list[tuple[Sketch
     return [(one, "") for one in made]
 
 
-def _refusal(made: Commit) -> CheckFailed:
+def refusal(made: Commit) -> CheckFailed:
     failed = [one for one in made.checks if one.refuses]
     told = "; ".join(one.message for one in failed[:3])
     return CheckFailed(

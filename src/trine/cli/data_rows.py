@@ -1,0 +1,94 @@
+"""`trine data`: the rows of tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from trine.cli.data import data
+from trine.cli.shell import argument, command, counted, echo, is_json, option, print_table, show, size_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from trine.data import Commit
+    from trine.workspace import Located, Workspace
+
+FILE = click.Path(path_type=Path)
+SHOWN = 20
+
+
+@data.command("upsert")
+@argument("path", type=FILE)
+@option("--name", required=True, help="The table.")
+@option("--key", "-k", multiple=True, help="Columns that tell rows apart; default: those of its unique check.")
+@option("--branch", default="main", show_default=True)
+@option("--message", "-m", default="", help="What this version is.")
+@option("--tag", default="", help="Also name this version for good.")
+@option("--checks", type=FILE, help="Expectations (YAML) that the table must hold.")
+@command(example="trine data upsert corrections.csv --name sales --key id")
+def upsert(
+    ws: Workspace,
+    path: Path,
+    name: str,
+    key: tuple[str, ...],
+    branch: str,
+    message: str,
+    tag: str,
+    checks: Path | None,
+) -> None:
+    """Commit the rows of a .parquet or .csv file over those with the same key; the others come after the last."""
+    from trine import data as room
+    from trine.data.frames import read_table
+
+    rows = read_table(path)
+    _told(room.upsert(rows, name=name, key=key, branch=branch, message=message, tag=tag, checks=checks, ws=ws))
+
+
+@data.command("delete")
+@argument("name")
+@option("--where", required=True, help="Which rows go: SQL, such as \"delay < 0 AND carrier = 'UA'\".")
+@option("--branch", default="main", show_default=True)
+@option("--message", "-m", default="", help="What this version is.")
+@option("--tag", default="", help="Also name this version for good.")
+@command(example='trine data delete sales --where "amount < 0"')
+def delete(ws: Workspace, name: str, where: str, branch: str, message: str, tag: str) -> None:
+    """Commit a table without the rows for which a condition is true."""
+    from trine import data as room
+
+    _told(room.delete(where, name=name, branch=branch, message=message, tag=tag, ws=ws))
+
+
+def _told(made: Commit) -> None:
+    show(made, text=f"{made.ref}  {counted(made.rows or 0, 'row')}, {size_of(made.size_bytes)}")
+
+
+def show_row_diff(ws: Located, before: str, after: str, key: tuple[str, ...]) -> None:
+    """What `trine data diff --rows` prints."""
+    from trine import data as room
+    from trine.workspace import existing
+
+    with existing(ws.location, project=ws.project) as open_:
+        found = room.diff_rows(before, after, key=key, ws=open_)
+    if is_json():
+        parts = {"added": found.added, "removed": found.removed, "before": found.before, "after": found.after}
+        show({"key": found.key, **{name: rows.rows(named=True) for name, rows in parts.items()}})
+        return
+    for mark, what, rows in (
+        ("+", "added", found.added),
+        ("-", "removed", found.removed),
+        ("~", "changed", found.after),
+    ):
+        echo(f"{mark} {counted(rows.height, 'row')} {what}")
+        if what == "changed":
+            _print_changes(found.key, found.before, found.after)
+        elif rows.height:
+            print_table(rows.columns, rows.head(SHOWN).rows())
+
+
+def _print_changes(key: list[str], before: pl.DataFrame, after: pl.DataFrame) -> None:
+    for old, new in zip(before.head(SHOWN).rows(named=True), after.head(SHOWN).rows(named=True), strict=True):
+        told = [f"{name} {old.get(name)} → {value}" for name, value in new.items() if old.get(name) != value]
+        echo(f"  {', '.join(f'{name}={new[name]}' for name in key)}: {', '.join(told)}")
