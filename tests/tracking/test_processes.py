@@ -403,3 +403,49 @@ def test_a_backlog_that_nobody_takes_is_bounded(local_ws: Workspace, monkeypatch
     run.finish()
     info = tracking.get_run(run)
     assert info.is_lossy and info.metrics["loss"].count * 41 > 1 << 16
+
+
+def test_a_server_takes_in_what_was_logged_on_its_machine(
+    folder: Path, serve: Callable[[Workspace], str], admin_token: Callable[[Workspace], str]
+) -> None:
+    """Asked over HTTP, which reads no spool: the points of a process that was killed are there, and its run has ended."""
+    text = """
+import os, signal, sys, trine
+ws = trine.connect(sys.argv[1])
+run = trine.run("left", capture=False)
+run.log("loss", 0.5)
+print(run.id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    process = program(text, folder)
+    identity = last_lines(process)[-1]
+    process.wait()
+    with connect(folder) as ws:
+        assert door.get_run(ws, id=identity).state == "running"
+        url, token = serve(ws), admin_token(ws)
+        with connect(url, token=token) as remote:
+            while (info := door.get_run(remote, id=identity)).state == "running":
+                pass
+    assert (info.state, info.metrics["loss"].last) == ("killed", 0.5)
+
+
+def test_a_run_of_a_machine_that_vanished_ends_and_comes_back(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trine.tracking import liveness
+
+    monkeypatch.setattr(outbox, "FIRST_WAIT_S", 3600.0)  # its process is asleep
+    run = trine.run("far", capture=False)
+    assert door.end_silent_runs(ws) == []
+    real = liveness.now_us
+    later = real() + 1_000_000_000
+    monkeypatch.setattr("trine.workspace.now_us", lambda: later)
+    assert door.end_silent_runs(ws) == [run.id]
+    info = door.get_run(ws, id=run.id)
+    assert info.state == "killed" and info.reason.startswith("Nothing was heard of its process since")
+    run.log("loss", 1.0)
+    run.flush()
+    assert door.get_run(ws, id=run.id).state == "running"
+    run._outbox._say_alive()  # pyright: ignore[reportPrivateUsage]
+    run.finish()
+    info = door.get_run(ws, id=run.id)
+    assert (info.state, info.reason, info.metrics["loss"].count) == ("finished", "", 1)
+    assert not door.keep_open(ws, id=run.id, session="x").changed

@@ -30,6 +30,7 @@ from trine.server import guard, openapi
 from trine.server.answers import answer, decoded, json_answer, problem
 from trine.server.arguments import arguments_of
 from trine.server.digests import Digests
+from trine.server.folding import fold_spool
 from trine.server.mlflow import Mlflow
 from trine.server.objects import Objects
 from trine.server.routing import split, tree_of
@@ -77,10 +78,12 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bo
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         watcher = asyncio.create_task(stream.watch())
+        folder = asyncio.create_task(fold_spool(ws))
         teller = asyncio.create_task(_tell_webhooks(ws))
         await to_thread.run_sync(mlflow.start)
         yield
         watcher.cancel()
+        folder.cancel()
         teller.cancel()
         await to_thread.run_sync(mlflow.logger.close)
 

@@ -26,6 +26,9 @@ from trine.tracking.experiment import update_experiment as update_experiment
 from trine.tracking.finding import find_runs
 from trine.tracking.folding import fold
 from trine.tracking.frames import Ending
+from trine.tracking.liveness import end_silent_runs as end_silent_runs
+from trine.tracking.liveness import keep_open as keep_open
+from trine.tracking.liveness import signs_of_life
 from trine.tracking.recording import add_run, experiment_of, write_texts
 from trine.tracking.revising import delete_run as delete_run
 from trine.tracking.revising import derive_run as derive_run
@@ -69,7 +72,7 @@ from trine.tracking.trials import append_journal as append_journal
 from trine.tracking.trials import read_journal as read_journal
 from trine.workspace import Workspace
 
-SegmentId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
+SegmentId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
 Better = Literal["less", "more"]
 PointLimit = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999, description="microseconds since the epoch, UTC")]
@@ -100,7 +103,7 @@ def create_run(
     *,
     experiment_name: Title = "default",
     id: RunId | None = None,
-    name: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=250)] = "",
+    name: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)", max_length=250)] = "",
     params: dict[Key, ParamText] = {},  # noqa: B006 (copied by the door)
     tags: dict[Key, TagText] = {},  # noqa: B006 (copied by the door)
     parent: str = "",
@@ -134,6 +137,7 @@ def create_run(
         parent=above,
         author=ws.on_behalf_of or ws.principal.name,
         session=session[:32],
+        seen_us=tx.now_us if session else None,
         code=code or None,
         environment=environment[:64],
         context=msgspec.json.encode(context).decode(),
@@ -281,7 +285,7 @@ def end_run(
     """Say how a run ended. With a session: only if that session still keeps the run open."""
     row = ledger_runs.row_of(ws, id)
     tx = ws.tx
-    if session and (row.session != session or row.state != "running"):
+    if session and row.session != session:
         return Done(f"run:{row.id}", changed=False)
     ended = max(row.started_us, tx.now_us if ended_us is None else ended_us)
     changes = {"state": state, "reason": reason[:4_000].replace("\0", ""), "ended_us": ended, "lost": row.lost + lost}
@@ -299,7 +303,10 @@ def reopen_run(ws: Workspace, *, id: str, session: str = "") -> Opened:
         session and row.session == session
     )  # the same call again gets the same answer
     if row.state != "running":
-        changes = {"state": "running", "reason": "", "ended_us": None, "session": session[:32]}
+        seen_us = ws.tx.now_us if session else None
+        changes = {
+            "state": "running", "reason": "", "ended_us": None, "session": session[:32], "seen_us": seen_us,
+        }  # fmt: skip
         ws.tx.execute(update(run).where(run.c.id == row.id).values(changes))
     ws.tx.touch(f"run:{row.id}", before=row.state, after="running")
     return Opened(get_run(ws, id=row.id), owner)
@@ -356,6 +363,8 @@ def fold_segment(
     if stop <= start:
         raise InvalidInput(f"A part of a segment ends after it begins: {stop} is not after {start}.")
     tx.execute(upsert(run_segment), {"id": segment, "run": id, "offset": stop})
+    if session and row.session == session:
+        tx.execute(update(run).where(run.c.id == id).values(signs_of_life(ws)))
     fold(ws, id, {one.key: series.unpack(one) for one in points})
     if lost:
         tx.execute(update(run).where(run.c.id == id).values(lost=row.lost + lost))

@@ -31,6 +31,9 @@ LARGEST_SEGMENT = 4 << 20
 """Bytes after which a process goes on in a new segment, so that a long run keeps little on disk."""
 
 
+ALIVE_S = 300.0
+"""How long a run may log nothing until its process says that it is still there."""
+
 LARGEST_BACKLOG = 1 << 30
 """Bytes that one process keeps of one run while the ledger cannot be reached; then points are dropped and counted, until it
 can. So training never waits, and never fills a disk."""
@@ -197,7 +200,7 @@ class Outbox:
 
     def _work(self, stop: threading.Event) -> None:
         collect(self.ws, living=False)
-        wait = FIRST_WAIT_S
+        wait, heard, sent = FIRST_WAIT_S, time.monotonic(), self._position()
         while not stop.wait(wait):
             wait = min(wait * 1.5, LONGEST_WAIT_S)
             with self._delivering:
@@ -205,6 +208,11 @@ class Outbox:
                     return
                 try:
                     self._deliver()
+                    if self._position() != sent:
+                        heard, sent = time.monotonic(), self._position()
+                    elif self.owner and time.monotonic() - heard > ALIVE_S:
+                        heard = time.monotonic()
+                        self._say_alive()
                     if self._writer is not None and self._writer.end > LARGEST_SEGMENT:
                         self._rotate(self._writer)
                 except TrineError as error:
@@ -215,6 +223,15 @@ class Outbox:
                 except Exception:  # not one of ours: nobody hears it in a thread, and `finish` tries again
                     log.exception("What run %s logs stays in %s.", self.run, self.path)
                     return
+
+    def _say_alive(self) -> None:
+        from trine.tracking import operations as door
+
+        door.keep_open(self.ws, id=self.run, session=self.session)
+
+    def _position(self) -> tuple[Path | None, int]:
+        """How far the ledger has what is written here."""
+        return self.path, self._reader.at if self._reader is not None else 0
 
     def _rotate(self, old: SegmentWriter) -> None:
         reader, lock_file = self._reader, self._lock_file

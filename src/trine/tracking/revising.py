@@ -26,7 +26,7 @@ from trine.tracking.tables import (
 from trine.workspace import Workspace
 
 _OF_A_RUN = (run_artifact, run_input, run_metric, run_model, run_param, run_points, run_segment, run_tag)
-RunName = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=250)]
+RunName = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)", max_length=250)]
 Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999, description="microseconds since the epoch, UTC")]
 Step = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 

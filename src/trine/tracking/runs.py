@@ -15,20 +15,20 @@ Ended = Literal["finished", "failed", "killed"]
 Key = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^[^\x00-\x1f\x7f]+$",
+        pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)",
         max_length=250,
         description="a param's, tag's or metric's name: 1 to 250 characters, no control characters",
     ),
 ]
-ParamText = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", max_length=6_000)]
-TagText = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", max_length=8_000)]
+ParamText = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$(?!\n)", max_length=6_000)]
+TagText = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$(?!\n)", max_length=8_000)]
 Title = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^[^\x00-\x1f\x7f]+$", max_length=500, description="1 to 500 characters, no control characters"
+        pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)", max_length=500, description="1 to 500 characters, no control characters"
     ),
 ]
-RunId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$", description="32 hex digits")]
+RunId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$(?!\n)", description="32 hex digits")]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 if TYPE_CHECKING:

@@ -65,7 +65,7 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a sweep file says."""
 
-    sweep: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=200)]
+    sweep: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)", max_length=200)]
     command: list[str]
     params: dict[str, Range | list[Scalar]]
     metric: str

@@ -43,6 +43,7 @@ run = Table(
     Column("started_us", BigInteger, nullable=False),
     Column("ended_us", BigInteger, nullable=True),
     Column("deleted_us", BigInteger, nullable=True),
+    Column("seen_us", BigInteger, nullable=True, comment="the last sign of life of the process that keeps it open"),
     Index(None, "project", "started_us", "id"),
     Index(None, "experiment", "started_us", "id"),
     Index(None, "parent"),

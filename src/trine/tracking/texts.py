@@ -21,7 +21,7 @@ class RunTexts(msgspec.Struct, frozen=True):
     run: RunId
     params: dict[Key, ParamText] = {}
     tags: dict[Key, TagText] = {}
-    name: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=250)] = ""
+    name: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)", max_length=250)] = ""
 
 
 @operation("POST /run-texts", allows="tracking.write")

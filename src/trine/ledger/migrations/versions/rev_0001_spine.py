@@ -649,6 +649,9 @@ def upgrade() -> None:
         sa.Column("started_us", sa.BigInteger(), nullable=False),
         sa.Column("ended_us", sa.BigInteger(), nullable=True),
         sa.Column("deleted_us", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "seen_us", sa.BigInteger(), nullable=True, comment="the last sign of life of the process that keeps it open"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
     )
     op.create_index(op.f("ix_run_experiment_started_us_id"), "run", ["experiment", "started_us", "id"], unique=False)
