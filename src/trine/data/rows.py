@@ -58,6 +58,7 @@ def commit(
         raise InvalidInput(f'The mode of a commit is "append" or "replace", not "{mode}".')
     rules = expectations(checks)
     part = Part(as_polars(frame), name)
+    data = part.data  # rows that cannot be kept are refused first
     for attempt in range(1, ATTEMPTS + 1):
         head = head_of(ws, name, branch)
         base = head if head and head.kind == "table" and mode == "append" else None
@@ -65,7 +66,7 @@ def commit(
             raise InvalidInput(_difference(name, base.schema, part.schema))
         entries = read_tree(ws.store, base.tree) if base else []
         entries.append(part.entry(entries))
-        ws.store.put(part.data)
+        ws.store.put(data)
         try:
             return _commit(ws, head, base, part, entries, rules, name, branch, message, tag, inputs)
         except Conflict as error:
