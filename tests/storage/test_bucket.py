@@ -138,3 +138,50 @@ def test_a_bucket_that_cannot_be_had_is_said_so(bucket_url: str, monkeypatch: py
     monkeypatch.setattr("trine.storage.places.RETRIES", 0)
     with pytest.raises(Unavailable, match="did not"):
         ObjectStore.open("s3://bucket/x").get("0" * 64)
+
+
+def test_of_writers_who_swap_a_key_one_wins(place: Place) -> None:
+    assert not place.swap("ref", b"two", b"one")
+    assert place.swap("ref", b"one", None)
+    assert not place.swap("ref", b"two", None)
+    assert place.swap("ref", b"two", b"one")
+    won: list[int] = []
+
+    def take(number: int) -> None:
+        if place.swap("ref", str(number).encode(), b"two"):
+            won.append(number)
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert place.read("ref") == str(won[0]).encode()
+    assert len(won) == 1
+
+
+def test_many_small_objects_come_in_few_requests(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ObjectStore(place)
+    items = [os.urandom(200 + number) for number in range(50)] + [b"text " * 100]
+    names = store.put_many(items)
+    alone = store.put(b"alone")
+    large = store.put(b"l" * SMALL)
+    items += [b"alone", b"l" * SMALL]
+    names += [alone, large]
+    assert store.get_many([*names, names[0]]) == [*items, items[0]]
+    assert store.has(names, alone=False) == set(names) - {alone, large}
+    if place.is_far:
+        asked: list[str] = []
+        read = Bucket.read_range
+        monkeypatch.setattr(Bucket, "read_range", lambda self, key, *at: asked.append(key) or read(self, key, *at))  # type: ignore[func-returns-value]
+        assert store.get_many(names[:51]) == items[:51]
+        assert len(asked) == 1
+    with pytest.raises(NotFound):
+        store.get_many([names[0], "0" * 64])
+    [pack] = [key for key, _, _ in place.list("packs") if key.endswith(".pack")]
+    data = bytearray(place.read(pack) or b"")
+    data[60] ^= 1
+    place.write(pack, bytes(data), replace=True)
+    with pytest.raises(Damaged):
+        store.get_many(names)
+    assert store.get_many(names[1:]) == items[1:]

@@ -23,7 +23,8 @@ from trine.data.references import resolve
 from trine.data.remotes import find_remote, list_remotes
 from trine.data.trees import read_page, read_root
 from trine.errors import Conflict, Damaged, NotFound, nearest
-from trine.storage import Store
+from trine.storage import ObjectStore, Store
+from trine.storage.objects import SMALL
 from trine.workspace import Workspace, current_workspace
 
 WORKERS = 8
@@ -260,7 +261,7 @@ def _copy_all(
     steps = _needed(source, commits, old)
     todo: list[dict[str, int]] = []
     for sizes in steps:
-        here = target.has(sizes)
+        here = _here(target, sizes)
         todo.append({name: size for name, size in sizes.items() if name not in here})
     progress = Progress(0, sum(map(len, todo)), 0, sum(sum(sizes.values()) for sizes in todo))
     if tell:
@@ -272,6 +273,15 @@ def _copy_all(
             if tell:
                 tell(progress)
     return progress.objects_total, progress.size_bytes_total
+
+
+def _here(target: Store, sizes: Mapping[str, int]) -> set[str]:
+    """Those that the target has. In a far place small ones are looked for in packs alone: one that is not found costs less
+    to send again than all cost to ask for, one by one."""
+    if not (isinstance(target, ObjectStore) and target.place.is_far):
+        return target.has(sizes)
+    small = {name for name, size in sizes.items() if 0 < size < SMALL}
+    return target.has(small, alone=False) | target.has(sizes.keys() - small)
 
 
 def _needed(source: Store, commits: list[Commit], old: list[Commit]) -> list[dict[str, int]]:
@@ -330,8 +340,8 @@ def _copy_batch(source: Store, target: Store, batch: list[str]) -> None:
 
 
 def _read(source: Store, batch: list[str]) -> list[bytes]:
-    if not getattr(getattr(source, "place", None), "is_far", True) or len(batch) < 2:
-        return [source.get(name) for name in batch]
+    if isinstance(source, ObjectStore):
+        return source.get_many(batch)
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(source.get, batch))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import zstandard
@@ -105,6 +105,25 @@ def scan_pack(data: bytes) -> Iterator[Entry]:
             return
         yield Entry(hash_, start, flags, stored, raw)
         at = start + stored
+
+
+GAP = 64 << 10
+"""Bytes between two entries that are cheaper to read than to ask twice."""
+
+LARGEST_SPAN = 8 << 20
+
+
+def spans(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Entries of a pack, those together that are near each other, by offset."""
+    span: list[Entry] = []
+    for one in sorted(entries, key=lambda one: one.offset):
+        end = span[-1].offset + span[-1].stored if span else 0
+        if span and (one.offset - end > GAP or one.offset + one.stored - span[0].offset > LARGEST_SPAN):
+            yield span
+            span = []
+        span.append(one)
+    if span:
+        yield span
 
 
 def sound_entries(data: bytes) -> tuple[list[Entry], str]:
