@@ -44,8 +44,6 @@ def list_of_run(call: Call) -> Json:
     place = Place("run", run.id, check_path(path) if path else "")
     start = f"{path}/" if path else ""
     files = [{**one, "path": start + one["path"]} for one in listing(call.ws, place)]
-    if len(files) == 1 and not files[0]["is_dir"] and files[0]["path"] == f"{path}/{path.rpartition('/')[2]}":
-        files = []  # a file has nothing in it
     return {"root_uri": experiment} | ({"files": files} if files else {})
 
 

@@ -92,12 +92,12 @@ def file_at(ws: Workspace, place: Place) -> Artifact:
 
 
 def listing(ws: Workspace, place: Place) -> list[Json]:
-    """What is directly in a folder, with paths from it; a file alone is in itself."""
+    """What is directly in a folder, with paths from it; in a file there is nothing."""
     found: dict[str, Json] = {}
     start = len(place.path) + 1 if place.path else 0
     for one in files_at(ws, place):
         if one.path == place.path:
-            return [{"path": one.path.rpartition("/")[2], "is_dir": False, "file_size": one.size_bytes}]
+            return []
         first, slash, _ = one.path[start:].partition("/")
         found[first] = (
             {"path": first, "is_dir": True} if slash else {"path": first, "is_dir": False, "file_size": one.size_bytes}
