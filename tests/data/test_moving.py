@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from trine import data
 from trine.data import moving, peers
 from trine.data import operations as door
-from trine.data.records import Record, commit_of, list_records, receive_records
+from trine.data.records import Record, commit_of, list_records, receive_records, record_of
 from trine.data.remotes import RemoteInfo, add_remote, find_remote, list_remotes, remove_remote
-from trine.errors import Conflict, Damaged, InvalidInput, NotFound
+from trine.errors import CheckFailed, Conflict, Damaged, InvalidInput, NotFound
+from trine.storage.places import Folder
 from trine.workspace import Workspace, connect
 
 Other = Callable[[str], Workspace]
@@ -20,6 +23,10 @@ Other = Callable[[str], Workspace]
 def other(tmp_path: Path) -> Other:
     """Workspaces beside the one of the test."""
     return lambda name: connect(tmp_path / name)
+
+
+class BrokenOff(Exception):
+    """As if the process had ended here."""
 
 
 def fill(folder: Path, **files: str) -> Path:
@@ -184,7 +191,7 @@ def test_a_commit_is_taken_in_as_it_was_made_or_not_at_all(ws: Workspace, tmp_pa
         receive_records(ws, name="x", records=[one])
     with pytest.raises(InvalidInput, match="is of dataset"):
         receive_records(ws, name="y", records=[two])
-    with pytest.raises(Damaged):
+    with pytest.raises(InvalidInput, match="another hash"):
         receive_records(ws, name="x", records=[Record(two.id, two.text.replace("accepted", "rejected"))])
     assert receive_records(ws, name="x", records=[two, one]).changed
     assert not receive_records(ws, name="x", records=[two, one]).changed
@@ -215,3 +222,58 @@ def test_remotes_are_named(ws: Workspace, tmp_path: Path) -> None:
         pytest.raises(InvalidInput, match="Upgrade"),
     ):
         peer.refs("x")
+
+
+def test_a_push_that_breaks_off_anywhere_leaves_no_reference_to_what_is_not_there(
+    local_ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        files = {f"f{one}": f"{one} of {number}" * 50 for one in range(number + 2)}
+        data.add(fill(tmp_path / "in", **files, large="l" * 2_000 + str(number)), name="x", ws=local_ws)
+    monkeypatch.setattr(moving, "WORKERS", 1)
+    monkeypatch.setattr(moving, "LARGE", 1_000)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    adopt = Folder.adopt
+    points = 0
+    while True:
+        left = [points]
+
+        def break_off(self: Folder, temporary: Path, key: str, left: list[int] = left) -> None:
+            if self.root.name.startswith("remote"):
+                if not left[0]:
+                    raise BrokenOff(key)
+                left[0] -= 1
+            adopt(self, temporary, key)
+
+        monkeypatch.setattr(Folder, "adopt", break_off)
+        there = tmp_path / f"remote{points}"
+        try:
+            data.push("x", remote=str(there), ws=local_ws)
+            done = True
+        except BrokenOff:
+            done = False
+        monkeypatch.setattr(Folder, "adopt", adopt)
+        peer = peers.BarePeer(str(there))
+        refs = peer.refs("x")
+        assert bool(refs) == done
+        for place in refs.values():
+            way = [place.commit]
+            while way:
+                [record] = peer.records("x", [way.pop()])
+                needed = moving._needed(peer.store, [commit_of(record)], [])
+                assert all(peer.store.has(step) == set(step) for step in needed)
+                way += record.parents
+        if done:
+            break
+        assert data.push("x", remote=str(there), ws=local_ws).refs[0].outcome == "new"
+        points += 1
+    assert points > 5
+
+
+def test_what_failed_its_checks_cannot_be_pushed_as_if_it_had_not(ws: Workspace) -> None:
+    with pytest.raises(CheckFailed):
+        data.commit({"id": [1, 1]}, name="t", checks=[data.unique("id")], ws=ws)
+    [rejected] = door.list_commits(ws, name="t").items
+    record = record_of(msgspec.structs.replace(rejected, state="accepted"))
+    with pytest.raises(InvalidInput, match="failed its checks"):
+        receive_records(ws, name="t", records=[record])

@@ -114,6 +114,8 @@ def receive_records(
     for one in fresh:
         if one.dataset != name:
             raise InvalidInput(f'Commit {one.id[:12]} is of dataset "{one.dataset}", not "{name}".')
+        if one.state == "accepted" and any(check.refuses for check in one.checks):
+            raise InvalidInput(f"{one.ref} failed its checks, so it cannot be one that was accepted.")
         if missing := [parent for parent in one.parents if parent not in here]:
             raise InvalidInput(
                 f'Commit {one.id[:12]} of "{name}" comes after {missing[0][:12]}, which is not here: that one first.'
