@@ -73,12 +73,10 @@ def _watched(train: Callable[..., Any], library: _Library) -> Callable[..., Any]
         around = current.get()
         if around is None and is_inside():
             return train(*positional, **named)  # a candidate of a search, a member of an ensemble
-        fitting: Fitting | None = around or quietly(Fitting, f"{library.name}.train", _State.experiment)
+        params = positional[0] if positional else named.get("params")
+        fitting: Fitting | None = around or quietly(_begin, library.name, params, named)
         if fitting is None:
             return train(*positional, **named)
-        if around is None:
-            params = positional[0] if positional else named.get("params")
-            quietly(_describe, fitting, library.name, params, named)
         callback = quietly(library.callback, fitting)
         if callback is not None:
             named["callbacks"] = [*(named.get("callbacks") or ()), callback]
@@ -98,10 +96,9 @@ def _watched(train: Callable[..., Any], library: _Library) -> Callable[..., Any]
     return watched
 
 
-def _describe(fitting: Fitting, library: str, params: Any, named: dict[str, Any]) -> None:
-    fitting.tags({"estimator": library})
+def _begin(library: str, params: Any, named: dict[str, Any]) -> Fitting:
     rounds = {name: named[name] for name in ("num_boost_round", "early_stopping_rounds") if named.get(name) is not None}
-    fitting.params({**dict(params or {}), **rounds})
+    return Fitting(f"{library}.train", _State.experiment, {"estimator": library}, {**dict(params or {}), **rounds})
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -112,14 +112,10 @@ class _Recording(Fitting):
     """The fit of an estimator."""
 
     def __init__(self, estimator: Any) -> None:
-        super().__init__(type(estimator).__name__, _State.experiment)
+        kind = type(estimator)
+        tags = {"estimator": kind.__name__, "estimator_class": _path(kind)}
+        super().__init__(kind.__name__, _State.experiment, tags, quietly(_params, estimator) or {})
         self.estimator = estimator
-        quietly(self._describe)
-
-    def _describe(self) -> None:
-        kind = type(self.estimator)
-        self.tags({"estimator": kind.__name__, "estimator_class": _path(kind)})
-        self.params(_params(self.estimator))
 
     def succeed(self, seconds: float, fit: Callable[..., Any], positional: Any, named: Any) -> None:
         try:
@@ -159,9 +155,9 @@ def _path(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _params(estimator: Any) -> dict[str, str]:
-    """The params of an estimator and of those in it (`scaler__with_mean`), as texts a run takes."""
-    return {name[:200]: as_text(value) for name, value in estimator.get_params(deep=True).items()}
+def _params(estimator: Any) -> dict[str, Any]:
+    """The params of an estimator and of those in it (`scaler__with_mean`)."""
+    return dict(estimator.get_params(deep=True))
 
 
 def _training_score(estimator: Any, fit: Callable[..., Any], positional: Any, named: Any) -> float | None:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from trine.tracking import operations as door
 from trine.tracking.live import Run, active_run, run
+from trine.tracking.texts import RunTexts
 
 log = logging.getLogger("trine.tracking")
 
@@ -62,18 +64,19 @@ def quietly(work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 class Fitting:
     """A training on its way into a run: the active one (the second one there has the prefix `fit2.`), or one of its own."""
 
-    def __init__(self, name: str, experiment: str) -> None:
+    def __init__(self, name: str, experiment: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
         active = active_run()
         self.own = active is None
-        self.run: Run = active or run(experiment, name=name)
+        texts = {name[:200]: as_text(value) for name, value in params.items()}
+        self.run: Run = active or run(experiment, name=name, params=texts, tags=tags)
         self.run.fits += 1
         self.prefix = "" if self.run.fits == 1 else f"fit{self.run.fits}."
+        if not self.own:  # in one transaction: a fit should cost little
+            named, marked = ({f"{self.prefix}{name}": value for name, value in some.items()} for some in (texts, tags))
+            door.set_texts(self.run.ws, runs=[RunTexts(self.run.id, params=named, tags=marked)])
 
     def params(self, values: Mapping[str, Any]) -> None:
         self.run.params({f"{self.prefix}{name}"[:250]: as_text(value) for name, value in values.items()})
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        self.run.tags({f"{self.prefix}{name}": value for name, value in values.items()})
 
     def log(self, values: Mapping[str, float], step: int | None = None) -> None:
         self.run.log({f"{self.prefix}{name}"[:250]: value for name, value in values.items()}, step=step)
