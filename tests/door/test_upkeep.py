@@ -84,9 +84,7 @@ def test_every_column_that_opens_objects_names_a_function_that_does() -> None:
 def test_the_commands_speak_of_what_went(local_ws: Workspace) -> None:
     local_ws.store.put(new_id().encode())
     told = CliRunner().invoke(main, ["verify", "-w", local_ws.location])
-    assert (
-        told.exit_code == 0 and told.output == "Sound: 1 object, 0 needed, all there and whole. 1 can go: trine gc\n"
-    )
+    assert told.exit_code == 0 and told.output == "Sound: 1 object, 0 needed, all there and whole. 1 can go: trine gc\n"
     told = CliRunner().invoke(main, ["gc", "-w", local_ws.location, "--grace", "0"])
     assert told.output == "1 object (32 bytes) went to the trash, 1 for good.\n"
     assert CliRunner().invoke(main, ["gc", "-w", local_ws.location, "--grace", "-1"]).exit_code == 2
