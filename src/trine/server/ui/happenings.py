@@ -44,20 +44,33 @@ WORDS: dict[str, str] = {
     "serving.roll_back": "rolled back",
     "serving.set_route": "deployed",
     "serving.start_rollout": "started a rollout",
-    "tracking.create_run": "started",
     "tracking.end_run": "ended",
     "tracking.delete_run": "deleted",
 }
 """What an operation did; of others, and of those that only carry data, the first page does not speak."""
 
 
+MOST_ALIKE = 3
+"""Events of one operation in a row that are told one by one."""
+
+
 class Happening(msgspec.Struct, frozen=True):
-    """An event and what it did in words."""
+    """An event and what it did in words; `more` of the same kind came right before it."""
 
     event: Event
     words: str
+    more: int = 0
 
 
 def told(events: Sequence[Event]) -> list[Happening]:
-    """The events worth telling, in the same order."""
-    return [Happening(one, WORDS[one.operation]) for one in events if one.operation in WORDS]
+    """The events worth telling, in the same order; of many alike in a row the first few and how many more there are."""
+    found: list[Happening] = []
+    for one in events:
+        if one.operation not in WORDS:
+            continue
+        alike = [each for each in found[-MOST_ALIKE:] if each.event.operation == one.operation]
+        if len(alike) == MOST_ALIKE:
+            found[-1] = msgspec.structs.replace(found[-1], more=found[-1].more + 1)
+        else:
+            found.append(Happening(one, WORDS[one.operation]))
+    return found

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from trine import tracking
 from trine.errors import InvalidInput, NotFound, TrineError
 from trine.ids import now_us
-from trine.server.ui.files import preview, raw
+from trine.server.ui.files import PICTURES, kind_of, preview, raw
 from trine.server.ui.links import path, with_query
 from trine.server.ui.pages import Asked, action, page
 from trine.tracking import RunInfo
@@ -23,6 +23,7 @@ from trine.tracking.comparison import different
 PARTS = ("last", "best", "min", "max")
 MOST_COLUMNS = 40
 MOST_CHARTS = 200
+MOST_PICTURES = 12
 VIEWS = ("table", "scatter", "parallel")
 
 
@@ -227,7 +228,11 @@ def run(asked: Asked) -> Response:
         environment=_environment(asked, found),
         code=_code(asked, found),
         files=files,
-        charted=charted[:MOST_CHARTS],
+        groups=[
+            ("Charts", [key for key in charted if not key.startswith("system/")][:MOST_CHARTS]),
+            ("The machine", [key for key in charted if key.startswith("system/")][:MOST_CHARTS]),
+        ],
+        pictures=[one for one in files.items if kind_of(one.path) in PICTURES][-MOST_PICTURES:],
         children=door.search_runs(asked.ws, expression=f"parent = '{found.id}'", limit=50).items,
         smooth=asked.text("smooth") if asked.text("smooth") in ("0.6", "0.9", "0.97") else "",
         log=asked.text("log"),

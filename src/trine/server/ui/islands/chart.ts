@@ -46,7 +46,7 @@ export function mount(figure: HTMLElement): void {
     plot.replaceChildren();
     chart = new uPlot({
       width: plot.clientWidth, height: plot.clientHeight, series, legend: { show: false },
-      scales: { x: { time: !!answer.time }, y: { distr: log ? 3 : 1 } },
+      scales: { x: { time: !!answer.time }, y: { distr: log ? 3 : 1, ...(log ? {} : { range: around }) } },
       axes: [{ ...axis, size: answer.time ? 40 : 28 }, { ...axis, size: 52, values: (_, ticks) => ticks.map(short) }],
       cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
       padding: [8, 8, 0, 0],
@@ -106,6 +106,14 @@ function legend(answer: Answer): HTMLElement {
     list.append(item);
   });
   return list;
+}
+
+/** The range of an axis with a little room; a flat line lies in the middle of one. */
+function around(_: uPlot, low: number | null, high: number | null): [number, number] {
+  if (low == null || high == null) return [0, 1];
+  if (low === high) return low === 0 ? [0, 1] : [low - Math.abs(low) / 10, high + Math.abs(high) / 10];
+  const room = (high - low) * 0.06;
+  return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
 }
 
 function short(value: number): string {
