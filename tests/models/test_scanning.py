@@ -332,6 +332,9 @@ def test_a_version_cannot_say_of_itself_that_it_is_no_pickle(ws: Workspace) -> N
 
 def test_the_scan_lets_through_what_the_libraries_write() -> None:
     scan(manifest("sklearn", ["model.skops"]), {"model.skops": SKOPS})
+    folder = {"model.skops": SKOPS, "MLmodel": b"flavors: {}", "requirements.txt": b"skops"}
+    scan(manifest("sklearn", folder), folder)
+    assert "requirements.txt" in refuse("sklearn", {"model.skops": SKOPS, "requirements.txt": b"skops"})
     sparse = flavors()["sklearn"].save(OneHotEncoder().fit(np.array([["a"], ["b"]])))
     scan(manifest("sklearn", sparse), sparse)
     scan(manifest("xgboost", XGB), XGB)

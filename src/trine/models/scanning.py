@@ -26,6 +26,11 @@ SCANNED = 1_000
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,199}(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,199}){0,8}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _ALWAYS = {EXAMPLE: "arrow", ANSWERS: "arrow"}
+_COMPANIONS = {
+    "MLmodel": "text", "conda.yaml": "text", "python_env.yaml": "text", "requirements.txt": "text",
+    "input_example.json": "json", "serving_input_example.json": "json",
+}  # fmt: skip
+"""What MLflow writes beside a model's own files; none of it is loaded."""
 
 
 _admitted: OrderedDict[str, None] = OrderedDict()
@@ -62,7 +67,8 @@ def scan(manifest: Manifest, files: Mapping[str, bytes]) -> None:
     problems = [*_bad_names([one.path for one in manifest.files])]
     forms: Mapping[str, str] | None = getattr(flavor, "forms", None)
     if forms is not None and not problems:
-        problems = [*_bad_files(files, {**forms, **_ALWAYS})]
+        beside = _COMPANIONS if "MLmodel" in files else {}
+        problems = [*_bad_files(files, {**forms, **_ALWAYS}, beside)]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise InvalidInput(f"The model is refused: {problems[0]}{more}.", refused=problems)
@@ -88,13 +94,15 @@ def _bad_names(names: list[str]) -> Iterator[str]:
         seen.add(name.casefold())
 
 
-def _bad_files(files: Mapping[str, bytes], forms: Mapping[str, str]) -> Iterator[str]:
+def _bad_files(files: Mapping[str, bytes], forms: Mapping[str, str], beside: Mapping[str, str]) -> Iterator[str]:
     required = {name for name in forms if "*" not in name and name not in (EXAMPLE, ANSWERS, "vocab.txt", "merges.txt")}
     for name in sorted(required - set(files)):
         yield f'"{name}" is missing'
     for name, data in files.items():
-        form = forms.get(name) or next(
-            (kind for pattern, kind in forms.items() if fnmatch.fnmatchcase(name, pattern)), None
+        form = (
+            forms.get(name)
+            or beside.get(name)
+            or next((kind for pattern, kind in forms.items() if fnmatch.fnmatchcase(name, pattern)), None)
         )
         if form is None:
             yield f'"{name}" is none of the files that such a model has'
