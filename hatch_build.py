@@ -19,6 +19,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 UI = Path("src/trine/server/ui")
 ENTRIES = ("app.ts",)
+TOOLS = frozenset({"esbuild", "axe-core"})
+"""What builds and tests, and is not in the bundle."""
 
 
 class BundleHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -58,9 +60,20 @@ def _bundle(root: Path, made: Path) -> None:
     command = [
         "exec", "--", "esbuild", *(str(UI / "islands" / name) for name in ENTRIES),
         "--bundle", "--minify", "--splitting", "--format=esm", "--target=es2022", "--charset=utf8",
-        "--legal-comments=linked", "--chunk-names=[name]-[hash]", "--log-level=error", f"--outdir={made}",
+        "--legal-comments=none", "--chunk-names=[name]-[hash]", "--log-level=error", f"--outdir={made}",
     ]  # fmt: skip
     subprocess.run([*npm, *command], cwd=root, env=environment, check=True, capture_output=True, text=True)
+    (made / "LICENSES.txt").write_text(_licences(root / "node_modules"), encoding="utf-8")
+
+
+def _licences(modules: Path) -> str:
+    """The licences of what is in the bundle, as they ask to be kept."""
+    found: list[str] = []
+    for path in sorted([*modules.glob("*/LICENSE*"), *modules.glob("@dagrejs/*/LICENSE*"), *modules.glob("*/NOTICE*")]):
+        name = path.parent.relative_to(modules).as_posix()
+        if name not in TOOLS:
+            found.append(f"== {name}: {path.name}\n\n{path.read_text(encoding='utf-8').strip()}\n")
+    return "\n".join(found)
 
 
 def _npm() -> tuple[list[str], dict[str, str]]:

@@ -98,7 +98,7 @@ def raw(asked: Asked, name: str, hash_: str, size: int) -> Response:
     file = name.rpartition("/")[2]
     how = "inline" if kind in SHOWN else "attachment"
     headers = {
-        "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+        "content-security-policy": "default-src 'none'; sandbox",
         "x-content-type-options": "nosniff",
         "cross-origin-resource-policy": "same-origin",
         "content-disposition": f"{how}; filename*=UTF-8''{quote(file, safe='')}",
