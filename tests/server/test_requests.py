@@ -315,6 +315,7 @@ def test_another_sites_page_may_not_change_anything(server: httpx.Client, method
 def test_without_a_valid_token_nothing_is_answered(server: httpx.Client, header: str) -> None:
     calls = [("GET", "/api/v1/me"), ("POST", "/api/v1/test-echo/a"), ("GET", "/api/v1/events/stream"),
              ("POST", "/api/v1/objects"), ("PUT", "/api/v1/objects"), ("POST", "/api/v1/objects/has"),
+             ("POST", "/api/v1/objects/get"),
              ("GET", "/api/v1/objects/" + "0" * 64)]  # fmt: skip
     for method, path in calls:
         answer = server.request(method, path, headers={"authorization": header.encode("latin-1")})

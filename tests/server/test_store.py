@@ -25,6 +25,8 @@ def test_objects_of_every_size_go_there_and_back(ws: Workspace, tmp_path: Path) 
     assert ws.store.put_many(items) == names
     assert ws.store.put(items[4]) == names[4]
     assert [ws.store.get(name) for name in names] == items
+    assert ws.store.get_many([*names, names[0]]) == [*items, items[0]]
+    assert ws.store.get_many([]) == []
     assert [ws.store.size(name) for name in names] == [len(item) for item in items]
     assert ws.store.read(names[2], 10, 20) == items[2][10:30]
     assert ws.store.read(names[2], 299_990) == items[2][299_990:]
@@ -44,7 +46,12 @@ def test_objects_of_every_size_go_there_and_back(ws: Workspace, tmp_path: Path) 
 
 def test_the_errors_are_the_same(ws: Workspace, tmp_path: Path) -> None:
     missing = "0" * 64
-    for call in (ws.store.get, ws.store.size, lambda name: ws.store.get_file(name, tmp_path / "out")):
+    for call in (
+        ws.store.get,
+        ws.store.size,
+        lambda name: ws.store.get_many([name]),
+        lambda name: ws.store.get_file(name, tmp_path / "out"),
+    ):
         with pytest.raises(NotFound, match=f"no object {missing}"):
             call(missing)
         for wrong in ("abc", "../x", "A" * 64):

@@ -333,17 +333,10 @@ def _copy_batch(source: Store, target: Store, batch: list[str]) -> None:
     if len(batch) == 1 and source.size(batch[0]) >= LARGE:
         stored = [_copy_large(source, target, batch[0])]
     else:
-        stored = target.put_many(_read(source, batch))
+        stored = target.put_many(source.get_many(batch))
     for name, made in zip(batch, stored, strict=True):
         if name != made:
             raise Damaged(f"Object {name} arrived as {made}: it was damaged on its way.", hash=name)
-
-
-def _read(source: Store, batch: list[str]) -> list[bytes]:
-    if isinstance(source, ObjectStore):
-        return source.get_many(batch)
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(source.get, batch))
 
 
 def _copy_large(source: Store, target: Store, name: str) -> str:

@@ -97,6 +97,7 @@ def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bo
             route("/objects", objects.put_many, "POST"),
             route("/objects", objects.put_one, "PUT"),
             route("/objects/has", objects.has, "POST"),
+            route("/objects/get", objects.get_many, "POST"),
             route("/objects/{hash}", objects.get, "GET"),
             route("/dvc/{project}/{path:path}", digests.dvc, "GET", "PUT", "POST", below=""),
             route("/lfs/{project}/objects/batch", digests.lfs_batch, "POST", below=""),

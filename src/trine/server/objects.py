@@ -13,11 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from trine.errors import InvalidInput
+from trine.remote import MSGPACK
 from trine.server import guard
 from trine.server.answers import decoded, json_answer
 from trine.storage import ObjectStore
 from trine.storage.places import CHUNK, no_space
 from trine.workspace import Workspace
+
+LARGEST_ANSWER = 8 << 20
+"""Bytes of several objects in one answer; a single one may have more."""
 
 Allowed = Callable[[Request, str], Awaitable[Workspace]]
 
@@ -58,6 +62,22 @@ class Objects:
         await self.allowed(request, "store.read")
         hashes = decoded(await guard.read_body(request), list[str])
         return json_answer(sorted(await to_thread.run_sync(self.store.has, hashes)))
+
+    async def get_many(self, request: Request) -> Response:
+        """A JSON list of hashes; answers with a MessagePack list of the bytes of the first ones, as many as fit into an answer."""
+        await self.allowed(request, "store.read")
+        hashes = decoded(await guard.read_body(request), list[str])
+        return Response(await to_thread.run_sync(self._first, hashes), media_type=MSGPACK)
+
+    def _first(self, hashes: list[str]) -> bytes:
+        names: list[str] = []
+        total = 0
+        for name in hashes:
+            total += self.store.size(name)
+            if names and total > LARGEST_ANSWER:
+                break
+            names.append(name)
+        return msgspec.msgpack.encode(self.store.get_many(names))
 
     async def get(self, request: Request) -> Response:
         """An object's bytes; a damaged one's answer breaks off before its end."""

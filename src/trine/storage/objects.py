@@ -59,6 +59,10 @@ class Store(Protocol):
 
     def get(self, hash: str) -> bytes: ...
 
+    def get_many(self, names: Sequence[str]) -> list[bytes]:
+        """The bytes of objects, in order and all in memory; in few requests, where that is far."""
+        ...
+
     def get_file(self, hash: str, dest: Path | str) -> Path: ...
 
     def read(self, hash: str, offset: int = 0, length: int | None = None) -> bytes: ...
@@ -213,6 +217,7 @@ class ObjectStore:
     def get_many(self, names: Sequence[str]) -> list[bytes]:
         """The bytes of objects, checked as by `get`, all in memory. Of a far place's packs, what is near each other comes in
         one request."""
+        names = [check_hash(one) for one in names]
         if not self.place.is_far:
             return list(self.get_each(names))
         packed: dict[str, list[Entry]] = {}
