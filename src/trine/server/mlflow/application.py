@@ -13,14 +13,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from trine.access.principals import Principal
 from trine.errors import TrineError
 from trine.ids import new_id
 from trine.server import guard
 from trine.server.mlflow import artifacts, server
 from trine.server.mlflow.calls import Call, Json, find
 from trine.server.mlflow.errors import WireError, from_trine
-from trine.server.mlflow.logging import READERS, Logger
+from trine.server.mlflow.logging import CHANGING, READERS, Logger
 from trine.settings import check_project
 from trine.tracking.spool import collect
 from trine.workspace import Workspace
@@ -47,7 +46,7 @@ class Mlflow:
         self.embedded = embedded
         self.logger = Logger()
         self.artifacts = artifacts.Artifacts(ws)
-        self._known: dict[str, tuple[float, Principal]] = {}
+        self._known: dict[tuple[str, str], tuple[float, Workspace]] = {}
 
     @staticmethod
     def is_for(path: str) -> bool:
@@ -102,11 +101,8 @@ class Mlflow:
             values = _decoded(await guard.read_body(request))
         call = Call(ws, values | in_path, deliver=self.logger.deliver)
         found = await to_thread.run_sync(handler, call)
-        if name in ("runs/update", "runs/delete", "runs/restore"):
-            id = str(values.get("run_id") or values.get("run_uuid") or "")
-            self.logger.forget(id)
-            if values.get("status") not in (None, "RUNNING", "SCHEDULED", 1, 2):
-                await to_thread.run_sync(self.logger.close, id)
+        if name in CHANGING:
+            await to_thread.run_sync(self.logger.follow, name, values)
         if isinstance(found, Response):
             return found
         return Response(msgspec.json.encode(found), media_type="application/json")
@@ -114,21 +110,18 @@ class Mlflow:
     async def _caller(self, request: Request) -> Workspace:
         """The workspace as seen by whoever is asking: the project is MLflow's workspace."""
         headers = request.headers
-        project = check_project(headers.get("x-mlflow-workspace") or headers.get("trine-project") or "default")
-        return self.ws.for_project(project).acting_as(await self._principal(request))
-
-    async def _principal(self, request: Request) -> Principal:
+        project = headers.get("x-mlflow-workspace") or headers.get("trine-project") or "default"
         token = guard.credentials(request)
-        if not token and self.embedded:
-            return self.ws.principal
-        until, known = self._known.get(token, (0.0, None))
+        until, known = self._known.get((token, project), (0.0, None))
         if known is not None and until > time.monotonic():
             return known
-        found = await to_thread.run_sync(guard.identify, self.ws, request)
+        there = self.ws.for_project(check_project(project))
+        if token or not self.embedded:
+            there = there.acting_as(await to_thread.run_sync(guard.identify, self.ws, request))
         if len(self._known) > 10_000:
             self._known.clear()
-        self._known[token] = time.monotonic() + TRUSTED_S, found
-        return found
+        self._known[token, project] = time.monotonic() + TRUSTED_S, there
+        return there
 
 
 _EMPTY = Response(b"{}", media_type="application/json")

@@ -89,6 +89,12 @@ def check_number(metric: dict[str, Any], name: str, where: str) -> float:
     )
 
 
+def negative_time(where: str, when: int, key: str, value: float) -> WireError:
+    return invalid(
+        wrong(where, when, f"metric '{key}' (value={value}). Timestamp must be a nonnegative long (64-bit integer) ")
+    )
+
+
 def check_whole(value: Any, where: str) -> int:
     """A 64-bit whole number, or text that says one."""
     if type(value) is int:

@@ -150,13 +150,7 @@ def _point(one: Json, where: str, found: Batch) -> None:
             raise needed(f"{where}timestamp")
         when = limits.check_whole(when, f"{where}timestamp")
     if not 0 <= when < 9_000_000_000_000_000:
-        raise invalid(
-            wrong(
-                f"{where}timestamp",
-                when,
-                f"metric '{key}' (value={value}). Timestamp must be a nonnegative long (64-bit integer) ",
-            )
-        )
+        raise limits.negative_time(f"{where}timestamp", when, key, value)
     step = one.get("step") or 0
     if type(step) is not int or not -(2**63) <= step < 2**63:
         step = limits.check_whole(step, f"{where}step")
@@ -166,6 +160,9 @@ def _point(one: Json, where: str, found: Batch) -> None:
         made = ModelMetric(key, value, when * 1_000, step, found.run, dataset, digest)
         found.of_models.setdefault(str(model), []).append(made)
 
+
+CHANGING = frozenset(("runs/update", "runs/delete", "runs/restore"))
+"""The calls after which a run has to be looked at again."""
 
 READERS: dict[str, Callable[[Call], Batch]] = {
     "runs/log-metric": metric,
@@ -273,6 +270,15 @@ class Logger:
             return
         for box in list(self._open.values()):
             box.deliver()
+
+    def follow(self, name: str, values: Json) -> None:
+        """After a call that changed where a run stands: look again, and bring in what an ended one was told."""
+        if name not in CHANGING:
+            return
+        run = str(values.get("run_id") or values.get("run_uuid") or "")
+        self.forget(run)
+        if values.get("status") not in (None, "RUNNING", "SCHEDULED", 1, 2):
+            self.close(run)
 
     def forget(self, run: str) -> None:
         """Look again whether a run may be written."""

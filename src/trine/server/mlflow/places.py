@@ -107,12 +107,18 @@ def listing(ws: Workspace, place: Place) -> list[Json]:
 
 def keep(ws: Workspace, place: Place, hash: str, size: int) -> None:
     """Name an object that is stored as the file at a place. Raises WireError."""
-    one = Artifact(check_path(place.path), hash, size)
+    keep_all(ws, place._replace(path=""), {place.path: (hash, size)})
+
+
+def keep_all(ws: Workspace, place: Place, files: dict[str, tuple[str, int]]) -> None:
+    """Name objects that are stored (hash and size) as files below a place, all at once. Raises WireError."""
+    start = f"{place.path}/" if place.path else ""
+    found = [Artifact(check_path(start + path), hash, size) for path, (hash, size) in files.items()]
     try:
         if place.kind == "run":
-            runs.record_artifacts(ws, id=place.id, artifacts=[one])
+            runs.record_artifacts(ws, id=place.id, artifacts=found)
         elif place.kind == "model":
-            logged.record_model_files(ws, id=place.id, files=[one])
+            logged.record_model_files(ws, id=place.id, files=found)
         else:
             raise WireError("PERMISSION_DENIED", "The files of a registered version never change.")
     except NotFound as error:
