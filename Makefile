@@ -17,7 +17,7 @@ endif
 demo: $(VENV)/.demo  ## run the whole loop on a year of real flights, in ./demo
 	$(BIN)/trine demo demo
 
-test: $(VENV)/.dev  ## all tests
+test: $(VENV)/.dev .venv-mlflow/.made  ## all tests
 	$(BIN)/pytest -n $(WORKERS)
 
 check: format lint types contracts test  ## what CI runs
@@ -63,6 +63,15 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt $(PAGES)
 	else echo "The pages are tested in Chromium: install it (apt-get install chromium), or name it in CHROMIUM."; fi
 	@touch $@
 
+.venv-mlflow/.made: $(VENV)/.made pyproject.toml  ## MLflow's client in its own environment: tests speak to it as users do
+	$(BIN)/python -m venv --without-pip .venv-mlflow
+ifdef UV
+	$(UV) pip install --quiet --python .venv-mlflow/bin/python --group mlflow
+else
+	$(BIN)/python -m pip --python .venv-mlflow/bin/python install --quiet --disable-pip-version-check --group mlflow
+endif
+	@touch $@
+
 constraints:  ## renew the pinned versions from what the registry has now
 	rm -rf .bench/pins && $(PYTHON) -m venv .bench/pins && .bench/pins/bin/python -m pip install --quiet --upgrade pip
 	.bench/pins/bin/python -m pip install --quiet --editable '.[demo,postgres]' --group test --group check --group docs
@@ -70,4 +79,4 @@ constraints:  ## renew the pinned versions from what the registry has now
 	rm -rf .bench/pins
 
 clean:  ## everything that the targets above made
-	rm -rf $(VENV) .bench site demo .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-mlflow .bench site demo .pytest_cache .hypothesis .ruff_cache .import_linter_cache

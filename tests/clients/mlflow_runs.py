@@ -150,8 +150,8 @@ def search(client: MlflowClient) -> None:
     client.delete_run(ids[0])
     assert len(client.search_runs([group], run_view_type=ViewType.ALL)) == 12
     assert len(client.search_runs([group], run_view_type=ViewType.DELETED_ONLY)) == 1
-    frame = mlflow.search_runs([group], filter_string="metrics.loss > 0.5")
-    assert len(frame) == 6 and set(frame["params.lr"]) == {"0", "1", "2"}
+    found = mlflow.search_runs([group], filter_string="metrics.loss > 0.5", output_format="list")
+    assert len(found) == 6
 
 
 def data(client: MlflowClient) -> None:
@@ -175,6 +175,5 @@ if __name__ == "__main__":
     batches(client)
     experiments(client)
     search(client)
-    if "skinny" not in sys.argv:
-        data(client)
+    data(client)
     print(run)
