@@ -270,6 +270,36 @@ def test_a_push_that_breaks_off_anywhere_leaves_no_reference_to_what_is_not_ther
     assert points > 5
 
 
+def test_of_a_large_file_that_changed_what_is_new_moves(local_ws: Workspace, tmp_path: Path, other: Other) -> None:
+    content = bytearray(os.urandom(12 << 20))
+    file = tmp_path / "in" / "large.bin"
+    fill(file.parent)
+    file.write_bytes(content)
+    data.add(file.parent, name="x", ws=local_ws)
+    there = str(tmp_path / "remote")
+    data.push("x", remote=there, ws=local_ws)
+    content[5 << 20 : (5 << 20) + 1000] = os.urandom(1000)
+    file.write_bytes(content)
+    made = data.add(file.parent, name="x", ws=local_ws)
+    done = data.push("x", remote=there, ws=local_ws)
+    assert 0 < done.size_bytes < 1 << 20
+    with other("elsewhere") as elsewhere:
+        got = data.pull("x@main", remote=there, ws=elsewhere)
+        assert got.size_bytes < 14 << 20
+        assert data.read(made.ref, "large.bin", ws=elsewhere) == content
+        assert data.verify("x", ws=elsewhere) == []
+    blocks = [
+        one
+        for one in (tmp_path / "work/.trine/store/objects").rglob("*")
+        if one.is_file() and one.stat().st_size < 1 << 20
+    ]
+    assert blocks
+    blocks[0].chmod(0o644)
+    blocks[0].write_bytes(b"x" * blocks[0].stat().st_size)
+    with pytest.raises(Damaged):
+        data.push("x", remote=str(tmp_path / "again"), ws=local_ws)
+
+
 def test_what_failed_its_checks_cannot_be_pushed_as_if_it_had_not(ws: Workspace) -> None:
     with pytest.raises(CheckFailed):
         data.commit({"id": [1, 1]}, name="t", checks=[data.unique("id")], ws=ws)

@@ -23,8 +23,9 @@ from trine.data.references import resolve
 from trine.data.remotes import find_remote, list_remotes
 from trine.data.trees import read_page, read_root
 from trine.errors import Conflict, Damaged, NotFound, nearest
-from trine.storage import ObjectStore, Store
-from trine.storage.objects import SMALL
+from trine.storage import ObjectStore, Store, recipes
+from trine.storage.objects import SMALL, own_key
+from trine.storage.recipes import Recipe
 from trine.workspace import Workspace, current_workspace
 
 WORKERS = 8
@@ -263,11 +264,14 @@ def _copy_all(
     for sizes in steps:
         here = _here(target, sizes)
         todo.append({name: size for name, size in sizes.items() if name not in here})
+    cooked = _cooked(source, target, todo[0])
+    for name, (_, size) in cooked.items():
+        todo[0][name] = size
     progress = Progress(0, sum(map(len, todo)), 0, sum(sum(sizes.values()) for sizes in todo))
     if tell:
         tell(progress)
     for sizes in todo:
-        for batch in _copy(source, target, sizes):
+        for batch in _copy(source, target, sizes, cooked):
             progress.objects += len(batch)
             progress.size_bytes += sum(sizes[name] for name in batch)
             if tell:
@@ -300,17 +304,44 @@ def _needed(source: Store, commits: list[Commit], old: list[Commit]) -> list[dic
     return [files, dict.fromkeys([*sorted(pages), *profiles], 0), dict.fromkeys(roots, 0)]
 
 
-def _copy(source: Store, target: Store, sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """Copy objects, several batches at a time; gives each batch when it is durable."""
+def _cooked(source: Store, target: Store, sizes: Mapping[str, int]) -> dict[str, tuple[Recipe, int]]:
+    """Of large files those that the source puts together from others, where the target lacks little of these: with the
+    bytes that it lacks. So a file that changed a little moves as what is new of it."""
+    if not (isinstance(source, ObjectStore) and isinstance(target, ObjectStore)):
+        return {}
+    found: dict[str, tuple[Recipe, int]] = {}
+    coming: set[str] = set(sizes)
+    for name in [one for one, size in sizes.items() if size >= recipes.LARGE]:
+        recipe = recipes.read_recipe(source, name)
+        if recipe is None:
+            continue
+        lacking = [
+            one for one in recipes.sources_of(recipe) if one not in coming and not target.place.holds(own_key(one))
+        ]
+        size = sum(map(source.size, lacking))
+        if size <= sizes[name] * (1 - recipes.WORTH):
+            found[name] = (recipe, size)
+            coming |= set(lacking)
+    return found
+
+
+def _copy(
+    source: Store, target: Store, sizes: Mapping[str, int], cooked: Mapping[str, tuple[Recipe, int]]
+) -> Iterator[list[str]]:
+    """Copy objects, several batches at a time; gives each batch when it is durable. Recipes come after all that they name."""
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
         running: dict[Future[None], list[str]] = {}
         stack.callback(lambda: [one.cancel() for one in running])
-        for batch in _batches(sizes):
+        for batch in _batches({name: size for name, size in sizes.items() if name not in cooked}):
             running[pool.submit(_copy_batch, source, target, batch)] = batch
         for done in as_completed(running):
             done.result()
             yield running[done]
+    for name in [one for one in sizes if one in cooked]:
+        assert isinstance(source, ObjectStore) and isinstance(target, ObjectStore)
+        recipes.copy_recipe(source, target, name, cooked[name][0])
+        yield [name]
 
 
 def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:

@@ -90,6 +90,32 @@ def read_recipe(store: ObjectStore, name: str) -> Recipe | None:
     return recipe
 
 
+def sources_of(recipe: Recipe) -> list[str]:
+    """The objects that a recipe takes bytes of."""
+    return list(dict.fromkeys(run.source for run in recipe.runs))
+
+
+def copy_recipe(source: ObjectStore, target: ObjectStore, name: str, recipe: Recipe) -> None:
+    """Give another store an object by its recipe, and of the objects it names those that are not there whole; checked on that
+    side which is not far."""
+    from trine.storage.objects import own_key
+
+    if not source.place.is_far:
+        for _ in source.chunks(name):
+            pass
+    for one in sources_of(recipe):
+        if target.place.holds(own_key(one)):
+            continue
+        if path := source.path_of(one):
+            target.put_file(path)
+        if not target.place.holds(own_key(one)):  # in a pack there, where no recipe reaches
+            target.place.write(own_key(one), source.get(one))
+    target.place.write(recipe_key(name), msgspec.msgpack.encode(recipe))
+    if source.place.is_far and not target.place.is_far:
+        for _ in target.chunks(name):
+            pass
+
+
 def cook(store: ObjectStore, recipe: Recipe) -> Iterator[bytes]:
     """The bytes of an object piece by piece; they are checked by who asked for them."""
     from trine.storage.objects import own_key
@@ -113,7 +139,7 @@ _PIECE = 4 << 20
 
 def blame(store: ObjectStore, recipe: Recipe) -> None:
     """Look which object a recipe's wrong bytes are from. Raises Damaged naming it."""
-    for source in dict.fromkeys(run.source for run in recipe.runs):
+    for source in sources_of(recipe):
         for _ in store.chunks(source):
             pass
 
