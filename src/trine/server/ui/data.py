@@ -72,11 +72,15 @@ def dataset(asked: Asked) -> Response:
 def commit(asked: Asked) -> Response:
     """One commit."""
     found = door.get_commit(asked.ws, name=asked.path["name"], ref=asked.path["ref"])
-    profile = data.profile_of(asked.ws, found) if found.profile else None
+    profile, problem = None, ""
+    try:
+        profile = data.profile_of(asked.ws, found) if found.profile else None
+    except TrineError as error:
+        problem = error.message
     return asked.show(
         "commit.html",
         commit=found,
-        profile=profile,
+        problem=problem,
         columns=[_looked(one) for one in profile.columns] if profile else [],
         rows=_rows(asked, found) if found.kind == "table" else None,
         folder=_folder(asked.ws, found, asked.text("in")) if found.kind == "files" else None,

@@ -22,6 +22,7 @@ from trine.monitoring import operations as monitors
 from trine.server.ui.happenings import told
 from trine.server.ui.links import href, path
 from trine.server.ui.pages import Asked, page
+from trine.server.ui.wording import plural
 from trine.serving import operations as endpoints
 from trine.tracking import operations as runs
 from trine.workspace import Workspace
@@ -122,7 +123,7 @@ def _data(ws: Workspace, version: models.ModelVersion | None) -> Stage:
     except TrineError:
         return Stage("Data", "warn", version.data.removeprefix("dataset:"), None, href(version.data))
     failed = [one for one in commit.checks if not one.passed]
-    told = f"{commit.dataset}" + (f", {len(failed)} checks failed" if failed else "")
+    told = f"{commit.dataset}" + (f", {plural(len(failed), 'check')} failed" if failed else "")
     return Stage("Data", "warn" if failed else "good", told, commit.created_us, href(commit.node))
 
 

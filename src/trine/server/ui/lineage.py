@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from trine.access.graph import lineage as walk
-from trine.errors import NotFound
+from trine.errors import TrineError
 from trine.ledger.lineage import Edge, Lineage
 from trine.models import operations as models
 from trine.server.ui.links import href, shown, with_query
@@ -157,6 +157,6 @@ def known(asked: Asked, node: str) -> bool:
     """Whether the graph has a node."""
     try:
         walk(asked.ws, node=node, depth=1)
-    except NotFound:
+    except TrineError:
         return False
     return True

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from trine.access.audit import list_events
 from trine.access.operations import TokenInfo
 from trine.errors import ApprovalRequired, Failure, NotFound, TrineError, Unauthenticated
 from trine.ids import new_id
@@ -139,7 +140,9 @@ class Site:
         return self.assets.answer(request, request.path_params["name"])
 
     async def _live(self, request: Request) -> Response:
-        await to_thread.run_sync(self.sessions.open, request)
+        await to_thread.run_sync(
+            lambda: list_events(self.sessions.open(request)[0], limit=1)
+        )  # raises before it begins
         return live.follow(request, self.stream, lambda: self.sessions.open(request)[0])
 
     # -- signing in -----------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ export function mount(figure: HTMLElement): void {
     plot.replaceChildren();
     chart = new uPlot({
       width: plot.clientWidth, height: plot.clientHeight, series, legend: { show: false },
-      scales: { x: { time: !!answer.time }, y: { distr: log ? 3 : 1, ...(log ? {} : { range: around }) } },
+      scales: { x: { time: !!answer.time, range: (_, low, high) => wide(low, high, answer.time ? 60 : 1) }, y: { distr: log ? 3 : 1, ...(log ? {} : { range: around }) } },
       axes: [{ ...axis, size: answer.time ? 40 : 28 }, { ...axis, size: 52, values: (_, ticks) => ticks.map(short) }],
       cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
       padding: [8, 8, 0, 0],
@@ -106,6 +106,12 @@ function legend(answer: Answer): HTMLElement {
     list.append(item);
   });
   return list;
+}
+
+/** The range of the steps or times; of a single one, some room around it. */
+function wide(low: number | null, high: number | null, room: number): [number, number] {
+  if (low == null || high == null) return [0, 1];
+  return low === high ? [low - room, high + room] : [low, high];
 }
 
 /** The range of an axis with a little room; a flat line lies in the middle of one. */
