@@ -17,6 +17,7 @@ from trine.workspace import connect
 BLOCKING = {
     "trine data import s3",  # asks the network, again and again
     "trine server",
+    "trine ui",
     "trine serve",
     "trine audit tail",
     "trine demo",
