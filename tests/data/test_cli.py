@@ -94,6 +94,17 @@ def test_a_table_is_checked_and_shown(run: Run, folder: Path) -> None:
     assert told["checks"][0]["rows"] == [{"row": 1, "id": 2, "x": None, "day": "2026-01-02"}]
     assert [one["passed"] for one in told["checks"]] == [False, False]
     run(*add)
+    assert "trine data suggest" in run("checks", "t").stdout
+    assert "trine data suggest" in run("expect", "t").stdout and "suggest" in run("expect", "t", "--history").stdout
+    (folder / "draft.yaml").write_text(run("suggest", "t").stdout)
+    assert run("expect", "t", "draft.yaml").stdout.startswith("t expects ")
+    assert (
+        run("expect", "t").stdout == run("expect", "t", "--number", "1").stdout == (folder / "draft.yaml").read_text()
+    )
+    assert "version   expectations" in run("expect", "t", "--history").stdout
+    assert as_json(run("expect", "t", "--json"))["number"] == 1
+    (folder / "none.yaml").write_text("[]")
+    run("expect", "t", "none.yaml")
     told = run("diff", "t@main~1", "t").stdout
     assert "rows   2 → 4" in told
     assert "column id: distinct 2 → 3" in told

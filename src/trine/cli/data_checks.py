@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from trine.cli.data import data
-from trine.cli.shell import argument, command, echo, is_json, option, print_table, show
+from trine.cli.shell import ago, argument, command, counted, echo, is_json, option, print_table, show
 
 if TYPE_CHECKING:
     from trine.workspace import Workspace
@@ -37,3 +40,50 @@ def checks(ws: Workspace, ref: str, limit: int) -> None:
         echo(f"{'ok' if one.passed else one.severity:<6} {one.message}")
         if (mine := rows.get(number)) is not None and limit:
             print_table(mine.columns, mine.head(limit).rows())
+
+
+@data.command("expect")
+@argument("name")
+@argument("file", type=click.Path(path_type=Path), required=False)
+@option("--history", is_flag=True, help="All versions of the expectations.")
+@option("--number", default=0, help="Print this version instead of the newest.")
+@command(example="trine data expect sales sales.yaml\ntrine data expect sales > sales.yaml")
+def expect(ws: Workspace, name: str, file: Path | None, history: bool, number: int) -> None:
+    """Keep the expectations in FILE (YAML or TOML) with a dataset, or print those that are kept.
+
+    Every commit of rows from then on has to hold them. An empty list ([]) lifts them.
+    """
+    from trine import data as room
+    from trine.data.expectations import write_expectations
+    from trine.data.suites import list_expectations
+
+    if file is not None:
+        kept = room.expect(name, file, ws=ws)
+        show(kept, text=f"{name} expects {counted(len(kept.rules), 'thing')} from now on (version {kept.number})")
+    elif history:
+        show(
+            list_expectations(ws, name=name),
+            table=[
+                ("version", lambda one: one.number),
+                ("expectations", lambda one: len(one.rules)),
+                ("author", lambda one: one.author),
+                ("made", lambda one: ago(one.created_us)),
+            ],
+            empty=f"None yet. Start with: trine data suggest {name} > {name}.yaml",
+        )
+    else:
+        found = room.expected(name, number=number, ws=ws)
+        none = f"# None yet. Start with: trine data suggest {name} > {name}.yaml"
+        show(found, text=write_expectations(found.rules).rstrip() if found.number else none)
+
+
+@data.command("suggest")
+@argument("ref")
+@command(example="trine data suggest sales > sales.yaml\ntrine data expect sales sales.yaml")
+def suggest(ws: Workspace, ref: str) -> None:
+    """Draft expectations from a version's profile, as YAML: read them, change them, keep them."""
+    from trine import data as room
+    from trine.data.expectations import write_expectations
+
+    drafted = room.suggest(ref, ws=ws)
+    show(drafted, text=write_expectations(drafted).rstrip())

@@ -65,8 +65,9 @@ def search(ws: Workspace, expression: str, experiment: str, order_by: str, limit
     """Runs for which EXPRESSION is true.
 
     Fields are metrics.KEY (its last value; also .best .first .min .max .count), params.KEY, tags.KEY, and of the run itself
-    state, name, experiment, started, duration and so on. Conditions are = != < <= > >= in like is null, joined by and, or,
-    not and parentheses. Text has quotes: 'forest'.
+    state, name, experiment, started, duration and so on; data = 'flights@2013-03' are runs that read it. Conditions are
+    = != < <= > >= between in like ~ (a pattern) and is null, joined by and, or, not and parentheses; "order by …" may end it.
+    Text has quotes: 'forest'.
     """
     _list(ws, expression, experiment, order_by, limit)
 

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     )
     from trine.data.sketches import profile_frame
     from trine.data.streams import Stream, stream
+    from trine.data.suggestions import suggest
+    from trine.data.suites import Suite, expect, expected
     from trine.data.verification import verify
 
 _HOMES = {
@@ -93,6 +95,8 @@ _HOMES = {
         "sum_between", "unique",
     ),
     "sketches": ("profile_frame",),
+    "suggestions": ("suggest",),
+    "suites": ("Suite", "expect", "expected"),
     "streams": ("Stream", "stream"),
     "verification": ("verify",),
 }  # fmt: skip
@@ -113,6 +117,7 @@ __all__ = [
     "RowDiff",
     "Status",
     "Stream",
+    "Suite",
     "add",
     "as_polars",
     "between",
@@ -131,6 +136,8 @@ __all__ = [
     "distinct_share",
     "drift",
     "dtype",
+    "expect",
+    "expected",
     "expression",
     "failed_sample",
     "failing_rows",
@@ -176,6 +183,7 @@ __all__ = [
     "status",
     "std_between",
     "stream",
+    "suggest",
     "sum_between",
     "unique",
     "unpin",

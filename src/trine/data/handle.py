@@ -10,10 +10,12 @@ from trine.data.changes import Diff, diff
 from trine.data.checkouts import checkout
 from trine.data.commits import Commit
 from trine.data.edits import move, remove
+from trine.data.expectations import Checks, Expectation
 from trine.data.folders import add
 from trine.data.merges import merge
 from trine.data.reading import load, profile
 from trine.data.references import resolve
+from trine.data.suites import Suite, expect, expected
 from trine.data.verification import verify
 from trine.storage import Damage
 from trine.workspace import Workspace, current_workspace
@@ -44,6 +46,20 @@ class Dataset:
         from trine.data.rows import commit
 
         return commit(frame, name=self.name, ws=self.ws, **options)
+
+    def expect(self, checks: Checks) -> Suite:
+        """Keep expectations with the dataset: each commit of rows from now on has to hold them."""
+        return expect(self.name, checks, ws=self.ws)
+
+    def expected(self, number: int = 0) -> Suite:
+        """The expectations that are kept with the dataset, the newest or those with a number."""
+        return expected(self.name, number=number, ws=self.ws)
+
+    def suggest(self, ref: str = "main") -> list[Expectation]:
+        """Expectations that a version's profile suggests."""
+        from trine.data.suggestions import suggest
+
+        return suggest(f"{self.name}@{ref}", ws=self.ws)
 
     def load(self, ref: str = "main") -> pl.LazyFrame:
         """The rows at a branch, tag or commit."""

@@ -10,7 +10,8 @@ from sqlalchemy import and_, delete, insert, or_, select, update
 
 from trine.data.commits import Commit, DatasetInfo, Kind, commit_of
 from trine.data.expectations import CheckResult
-from trine.data.tables import data_commit, data_fact, data_ref, dataset
+from trine.data.suites import need_answers
+from trine.data.tables import data_commit, data_fact, data_ref, data_suite, dataset
 from trine.errors import Conflict, InvalidInput, NotFound, nearest
 from trine.ids import canonical_json, digest
 from trine.operations import Done, Limit, Name, Page, operation, page_of, page_start
@@ -43,7 +44,8 @@ def commit_dataset(
     """Add a commit whose tree is stored already, and move the branch to it from `expect` (empty: a new branch). `merged` is
     the other commit of the dataset that it brings together with that.
 
-    A failed check of severity error keeps the commit as rejected and leaves the branch where it is.
+    A failed check of severity error keeps the commit as rejected and leaves the branch where it is. The checks of a table
+    have to answer the expectations that are kept with it.
     """
     tx = ws.tx
     known = tx.first(select(dataset).where(dataset.c.project == ws.project, dataset.c.name == name))
@@ -71,6 +73,8 @@ def commit_dataset(
             expected=expect,
             now=now,
         )
+    if kind == "table":
+        need_answers(ws, name, checks)
     state = "rejected" if any(one.refuses for one in checks) else "accepted"
     parents = [one for one in (expect, get_commit(ws, name=name, ref=merged).id if merged else "") if one]
     values: dict[str, Any] = {
@@ -255,6 +259,7 @@ def delete_dataset(ws: Workspace, *, name: str) -> Done:
     for table, column in (
         (data_ref, data_ref.c.dataset),
         (data_commit, data_commit.c.dataset),
+        (data_suite, data_suite.c.dataset),
         (data_fact, data_fact.c.dataset),
         (dataset, dataset.c.name),
     ):

@@ -14,7 +14,7 @@ from blake3 import blake3
 from trine.data import operations as door
 from trine.data.checks import Checking
 from trine.data.commits import Commit
-from trine.data.expectations import CheckResult, Checks, Expectation, expectations
+from trine.data.expectations import CheckResult, Checks, Expectation
 from trine.data.foreign import foreign_rows
 from trine.data.frames import as_polars, first_line
 from trine.data.merging import fold, merge
@@ -22,6 +22,7 @@ from trine.data.profiles import Profile
 from trine.data.reading import local_file, profile_of, scan_commit
 from trine.data.references import head_of
 from trine.data.sketches import FORMAT, Sketch, count_values, sketch, summarise
+from trine.data.suites import rules_of
 from trine.data.trees import Entry, encode_tree, read_tree
 from trine.errors import CheckFailed, Conflict, Damaged, InvalidInput, NotFound
 from trine.workspace import Workspace, active_producer, current_workspace
@@ -46,7 +47,8 @@ def commit(
 ) -> Commit:
     """Commit rows to a table dataset: after those that are there (append), or instead of them (replace).
 
-    Takes a Polars, pandas or Arrow frame. Schema, profile and expectations are of the whole table as committed, yet an
+    Takes a Polars, pandas or Arrow frame. The expectations are those kept with the dataset (`trine.data.expect`), and
+    `checks` on top of them. Schema, profile and expectations are of the whole table as committed, yet an
     append costs O(new rows): old ones are read again only for rules that need them (`unique`, `foreign_key`, sums, whatever
     looks at other rows, and rules that the commit before did not have). `inputs` are lineage nodes the rows were derived from.
 
@@ -56,7 +58,7 @@ def commit(
     ws = ws or current_workspace()
     if mode not in ("append", "replace"):
         raise InvalidInput(f'The mode of a commit is "append" or "replace", not "{mode}".')
-    rules = expectations(checks)
+    rules = rules_of(ws, name, checks)
     part = Part(as_polars(frame), name)
     data = part.data  # rows that cannot be kept are refused first
     for attempt in range(1, ATTEMPTS + 1):
@@ -91,7 +93,7 @@ def commit_edited(
 ) -> Commit:
     """Commit a table some of whose parts were changed, and are stored: `entries` are its parts, `rows` all that is in them."""
     name = head.dataset
-    rules = expectations(checks)
+    rules = rules_of(ws, name, checks)
     return _commit(ws, head, None, Part(rows, name), entries, rules, name, branch, message, tag, inputs, merged)
 
 

@@ -77,6 +77,17 @@ data_remote = Table(
     Column("created_us", BigInteger, nullable=False),
 )
 
+data_suite = Table(
+    "data_suite",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("dataset", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("rules", Text, nullable=False, comment="JSON list of expectations"),
+    Column("author", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
 data_fact = Table(
     "data_fact",
     metadata,

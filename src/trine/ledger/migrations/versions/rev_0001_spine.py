@@ -170,6 +170,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_data_remote")),
     )
     op.create_table(
+        "data_suite",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("dataset", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("rules", sa.Text(), nullable=False, comment="JSON list of expectations"),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "dataset", "number", name=op.f("pk_data_suite")),
+    )
+    op.create_table(
         "dataset",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
