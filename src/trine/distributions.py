@@ -74,8 +74,12 @@ def _apart(value: float) -> float:
 
 
 def student_above(t: float, freedom: float) -> float:
-    """P(T > t) of Student's t, through the incomplete beta function (DLMF 8.17)."""
-    tail = 0.5 * beta_below(freedom / (freedom + t * t), freedom / 2, 0.5)
+    """P(T > t) of Student's t, through the incomplete beta function (DLMF 8.17), from the side that loses no digits."""
+    square = t * t
+    if square < 1:
+        tail = 0.5 - 0.5 * beta_below(square / (freedom + square), 0.5, freedom / 2)
+    else:
+        tail = 0.5 * beta_below(freedom / (freedom + square), freedom / 2, 0.5)
     return tail if t >= 0 else 1 - tail
 
 

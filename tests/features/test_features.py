@@ -268,7 +268,7 @@ def test_the_command_line_registers_joins_shows_fills_and_reads(local, tmp_path)
     assert "defines no feature views" in say("apply", "json", code=2)
     spine = pl.DataFrame({"origin": ["JFK", "LGA"], "when": [hour(9), hour(9)], "late": [True, None]})
     data.commit(spine, name="flights", ws=local)
-    assert "1 rows, 5 columns" in say("training-set", "w", "flights", "--name", "train", "--label", "late")
+    assert "1 row, 5 columns" in say("training-set", "w", "flights", "--name", "train", "--label", "late")
     assert data.load("train", ws=local).collect()["temp"].to_list() == [8.0]
     assert "weather@1" in say("ls") and "w@1" in say("services")
     assert "3h" in say("show", "weather") and "temp" in say("show", "weather@1")

@@ -29,7 +29,8 @@ IMPORT_ALL = (
     + """
 import importlib, pkgutil, trine
 for found in pkgutil.walk_packages(trine.__path__, "trine."):
-    if not found.name.startswith(("trine.ledger.migrations", "trine.examples")) and not found.name.endswith("__main__"):
+    outside = ("trine.ledger.migrations", "trine.examples", "trine.server.mlflow.plugin")  # the last is MLflow's to import
+    if not found.name.startswith(outside) and not found.name.endswith("__main__"):
         importlib.import_module(found.name)
 """
 )
