@@ -53,7 +53,8 @@ def test_of_a_changed_file_only_what_is_new_is_stored(store: ObjectStore, tmp_pa
     one = os.urandom(24 << 20)
     two = rewritten(one[: 9 << 20] + b"inserted" + one[9 << 20 :], 1, blocks=4)
     first, second = put_two(store, tmp_path, one, two)
-    assert stored_bytes(store) < len(one) + 4 * (64 << 10) * 6  # a changed block lies in two chunks or three, of any size
+    # a changed block lies in two chunks or three, of any size
+    assert stored_bytes(store) < len(one) + 4 * (64 << 10) * 6
     fresh = ObjectStore.open(store.location)
     assert fresh.get(second) == two
     assert fresh.has([first, second]) == {first, second}
