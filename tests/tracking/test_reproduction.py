@@ -144,15 +144,15 @@ def test_what_cannot_be_made_again_is_said(
 
 def test_an_environment_is_written_as_requirements() -> None:
     packages = {"numpy": "2.2.0", "mine": "0.1", "patched": "1.0", "Trine": "0.1.0"}
-    origins = {"mine": "editable file:///work/mine", "patched": "git+https://example.org/p.git@abc"}
+    origins = {"mine": "editable file:///home/ana/mine", "patched": "git+https://example.org/p.git@abc"}
     before = Environment("3.11.7", "CPython", "Linux", "x86_64", packages, origins)
     assert installing.requirements(before) == [
-        "numpy==2.2.0", "-e /work/mine", "patched @ git+https://example.org/p.git@abc", "Trine==0.1.0",
+        "numpy==2.2.0", "-e /home/ana/mine", "patched @ git+https://example.org/p.git@abc", "Trine==0.1.0",
     ]  # fmt: skip
     after = Environment("3.12.1", "CPython", "Linux", "x86_64", packages | {"numpy": "2.3.0", "new": "1"}, {})
     assert installing.differences(before, after) == {
         "python": ("3.11.7", "3.12.1"),
-        "mine": ("0.1 editable file:///work/mine", "0.1"),
+        "mine": ("0.1 editable file:///home/ana/mine", "0.1"),
         "new": ("", "1"),
         "numpy": ("2.2.0", "2.3.0"),
         "patched": ("1.0 git+https://example.org/p.git@abc", "1.0"),
