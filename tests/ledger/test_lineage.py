@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trine.errors import InvalidInput, NotFound
+from trine.ledger import lineage
 from trine.ledger.lineage import EDGE_KINDS, Edge, Lineage, add_edges, path_between, walk
 from trine.workspace import Workspace
 
@@ -30,11 +31,18 @@ nodes = st.integers(0, 12).map(lambda index: f"thing:n{index}")
 graphs = st.lists(st.builds(Edge, nodes, st.sampled_from(EDGE_KINDS), nodes), min_size=1, max_size=30)
 
 
+@pytest.mark.parametrize("few", [0, lineage.FEW])  # all edges of a level at once, and node by node
 @settings(max_examples=60)
 @given(edges=graphs, direction=st.sampled_from(["up", "down"]), data=st.data())
 def test_a_walk_finds_exactly_the_closure(
-    lineage_ws: Workspace, edges: list[Edge], direction: str, data: st.DataObject
+    lineage_ws: Workspace,
+    edges: list[Edge],
+    direction: str,
+    data: st.DataObject,
+    few: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(lineage, "FEW", few)
     _project[0] += 1
     project = f"p{_project[0]}"
     with lineage_ws.ledger.transaction(write=True) as connection:
@@ -110,3 +118,21 @@ def test_names_of_a_change_that_was_taken_back_are_not_kept(local_ws: Workspace)
     assert names("p", "lost", write=True) == ["model:m@1", "dataset:lost@1"]
     assert names("p", "kept", write=True) == ["model:m@1", "dataset:kept@1"]
     assert names("p", "", write=False) == names("p", "", write=False) == ["model:m@1", "dataset:kept@1"]
+
+
+@pytest.mark.parametrize("few", [0, lineage.FEW])
+def test_both_databases_walk_the_same_way(ws: Workspace, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if ws.remote is not None:
+        return  # a server walks as its database does
+    monkeypatch.setattr(lineage, "FEW", few)
+    edges = [
+        Edge("run:a", "used", "dataset:d@1"),
+        Edge("run:a", "produced", "model:m@1"),
+        Edge("run:b", "used", "dataset:d@1"),
+    ]
+    with ws.ledger.transaction(write=True) as connection:
+        add_edges(connection, "default", edges, 1)
+        down = walk(connection, "default", "dataset:d@1", direction="down")
+        up = walk(connection, "default", "model:m@1", direction="up")
+    assert down.nodes == ["dataset:d@1", "run:a", "run:b", "model:m@1"] and set(down.edges) == set(edges)
+    assert up.nodes == ["model:m@1", "run:a", "dataset:d@1"] and set(up.edges) == set(edges[:2])

@@ -10,7 +10,8 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, Literal, cast
+from itertools import compress
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 from sqlalchemy import bindparam, select
@@ -22,7 +23,11 @@ from trine.ledger.tables import edge, node, upsert
 EdgeKind = Literal["used", "produced", "derived", "deployed", "answered", "triggered", "approved"]
 EDGE_KINDS: tuple[str, ...] = ("used", "produced", "derived", "deployed", "answered", "triggered", "approved")
 _CAUSE_FIRST = frozenset({"produced", "triggered"})
+_CAUSE_LAST = frozenset(EDGE_KINDS) - _CAUSE_FIRST
 _BATCH = 10_000
+FEW = 1_500
+"""Nodes of a level whose edges are read node by node."""
+
 MOST_NAMES = 250_000
 """Names of nodes that a process keeps, about 150 bytes each."""
 
@@ -120,23 +125,32 @@ def walk(
     start, first = _start(connection, project, start)
     seen = {first: None}
     frontier, levels, count = dict(seen), 0, 0
-    groups: list[tuple[int, str, list[int]]] = []
+    found: list[_Level] = []
     while frontier and (not depth or levels < depth) and count < limit:
-        level = list(_neighbours(connection, frontier, direction))
-        frontier = dict.fromkeys([one for _, _, far in level for one in far if one not in seen])
+        level = _neighbours(connection, frontier, direction)
+        frontier = dict.fromkeys(level.far)
+        for one in frontier.keys() & seen.keys():
+            del frontier[one]
         seen |= frontier
-        groups += level
-        count += sum(len(far) for _, _, far in level)
+        found.append(level)
+        count += len(level.far)
         levels += 1
     names = _names(connection, seen)
+    forward = _CAUSE_FIRST if direction == "down" else _CAUSE_LAST
     edges: list[Edge] = []
-    for near, kind, far in groups:
-        name = names[near]
-        if (kind in _CAUSE_FIRST) == (direction == "down"):
-            edges += [Edge(name, kind, names[other]) for other in far]
+    for level in found:
+        near, far = map(names.__getitem__, level.near), map(names.__getitem__, level.far)
+        kinds = set(level.kinds)
+        if kinds <= forward:
+            edges += map(Edge, near, level.kinds, far)
+        elif kinds.isdisjoint(forward):
+            edges += map(Edge, far, level.kinds, near)
         else:
-            edges += [Edge(names[other], kind, name) for other in far]
-    return Lineage(start, [names[one] for one in seen], edges, not frontier or count < limit)
+            ends = zip(near, level.kinds, far, strict=True)
+            edges += [
+                Edge(one, kind, other) if kind in forward else Edge(other, kind, one) for one, kind, other in ends
+            ]
+    return Lineage(start, list(map(names.__getitem__, seen)), edges, not frontier or count < limit)
 
 
 def _start(connection: Connection, project: str, ref: str) -> tuple[str, int]:
@@ -153,16 +167,47 @@ def _start(connection: Connection, project: str, ref: str) -> tuple[str, int]:
     raise NotFound(f'No node "{ref}" in the lineage graph.{nearest(ref, like)} Nodes are kind:name@version.')
 
 
-def _neighbours(connection: Connection, ids: dict[int, None], direction: str) -> Iterable[tuple[int, str, list[int]]]:
-    """(node, kind of edge, its causes or effects) for some nodes; of each node once, so no edge comes twice."""
+class _Level(NamedTuple):
+    """Edges that were walked together, as columns: node, kind, cause or effect."""
+
+    near: list[int]
+    kinds: list[str]
+    far: list[int]
+
+
+def _neighbours(connection: Connection, ids: dict[int, None], direction: str) -> _Level:
+    """The edges of some nodes to their causes or effects; of each node once, so no edge comes twice.
+
+    Of few nodes, which may have very many each, a row is a node and a kind; of many it is all their edges as three columns.
+    """
     near, far = ("down", "up") if direction == "up" else ("up", "down")
-    others = _array(connection, far, by=far)
+    found = _Level([], [], [])
+    if len(ids) <= FEW:
+        others = _array(connection, far, by=far)
+        for where in _ranges(near, ids):
+            query = f"SELECT {near}, kind, {others} FROM edge WHERE {where} GROUP BY 1, 2"
+            for one, kind, text in _fetch(connection, query):
+                if one in ids:
+                    some = _INTEGERS.decode(text)
+                    _extend(found, [one] * len(some), [kind] * len(some), some)
+        return found
+    columns = ", ".join(_array(connection, name, by=f"{near}, kind, {far}") for name in (near, "kind", far))
     for where in _ranges(near, ids):
-        for one, kind, text in _fetch(
-            connection, f"SELECT {near}, kind, {others} FROM edge WHERE {where} GROUP BY 1, 2"
-        ):
-            if one in ids:
-                yield one, kind, _INTEGERS.decode(text)
+        [(nodes, kinds, others)] = _fetch(connection, f"SELECT {columns} FROM edge WHERE {where}")
+        if nodes is not None:
+            _extend(found, _INTEGERS.decode(nodes), _STRINGS.decode(kinds), _INTEGERS.decode(others))
+    if not ids.keys() >= set(found.near):  # a range held nodes that were not asked for
+        kept = [one in ids for one in found.near]
+        return _Level(
+            list(compress(found.near, kept)), list(compress(found.kinds, kept)), list(compress(found.far, kept))
+        )
+    return found
+
+
+def _extend(level: _Level, near: list[int], kinds: list[str], far: list[int]) -> None:
+    level.near.extend(near)
+    level.kinds.extend(kinds)
+    level.far.extend(far)
 
 
 def _names(connection: Connection, ids: dict[int, None]) -> dict[int, str]:
