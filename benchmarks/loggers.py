@@ -13,17 +13,64 @@ import argparse
 import json
 import os
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))
-from logging_points import Result, measure, raw, trine
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1] / ".bench"
+FRAME = struct.Struct("<Iqqd")
+
+
+class Result(NamedTuple):
+    """Microseconds of a call (median and 99th percentile), and points a second until durable."""
+
+    p50: float
+    p99: float
+    points_s: float
+
+
+def measure(points: int, log: Callable[[int], object], make_durable: Callable[[], object]) -> Result:
+    clock = time.perf_counter_ns
+    calls = [0] * points
+    start = clock()
+    for at in range(points):
+        before = clock()
+        log(at)
+        calls[at] = clock() - before
+    make_durable()
+    total = clock() - start
+    calls.sort()
+    return Result(calls[points // 2] / 1e3, calls[points * 99 // 100] / 1e3, points * 1e9 / total)
+
+
+def raw(points: int, folder: Path) -> Result:
+    with open(folder / "raw.bin", "ab") as file:
+        pack, write = FRAME.pack, file.write
+
+        def make_durable() -> None:
+            file.flush()
+            os.fsync(file.fileno())
+
+        return measure(points, lambda at: write(pack(1, at, time.time_ns() // 1000, 0.5)), make_durable)
+
+
+def trine(points: int, folder: Path) -> Result:
+    from trine.tracking import run
+    from trine.workspace import connect
+
+    with connect(folder) as ws:
+        made = run(capture=False, ws=ws)
+        made.log("loss", 0.0)
+        made.flush()
+        log = made.log
+        found = measure(points, lambda at: log("loss", 0.5, step=at), made.flush)
+        made.finish()
+        return found
 
 
 def mlflow(points: int, folder: Path) -> Result:
