@@ -5,13 +5,17 @@ The libraries follow the links of a tree without looking where they lead, so a f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trine.errors import Damaged, InvalidInput
+from trine.models.answers import class_answers, value_answers
+
+if TYPE_CHECKING:
+    from trine.models.flavors import Answers
 
 KIND = "kind.json"
 
@@ -45,6 +49,41 @@ def read_kind(files: Mapping[str, bytes], kinds: Collection[str]) -> Kind:
     if found.kind not in kinds:
         raise InvalidInput(f'{KIND} names "{found.kind}", which is none of {", ".join(kinds)}.')
     return found
+
+
+def boosted_of(native: Any, booster: Callable[[Any], Any]) -> Boosted:
+    """A model as what is kept of it; `booster` gives that of a fitted scikit-learn-like one, or None or an error."""
+    if isinstance(native, Boosted):
+        return native
+    kind = type(native).__name__
+    if kind == "Booster":
+        return Boosted(native, kind)
+    try:
+        found = booster(native)
+    except Exception as error:  # the library's own NotFittedError, or scikit-learn's
+        raise InvalidInput(f"The {kind} is not fitted: call fit() before registering it.") from error
+    if callable(native.get_params().get("objective")):
+        raise InvalidInput(
+            f"The {kind} has an objective of your own, which its file does not keep: register its booster, and turn what it "
+            "answers into probabilities yourself."
+        )
+    return Boosted(found, kind, labels_of(native) if "Classifier" in kind else ())
+
+
+def is_of(native: Any, library: str, kinds: Collection[str]) -> bool:
+    """Whether a model is one of a library's kinds, or what was kept of one."""
+    if isinstance(native, Boosted):
+        return type(native.booster).__module__.startswith(library)
+    return type(native).__module__.startswith(f"{library}.") and type(native).__name__ in kinds
+
+
+def answers_of(one: Boosted, found: Any) -> Answers:
+    """What a booster said of some rows: values, or the chance of each class (of two classes it says that of the second)."""
+    import numpy as np
+
+    if not one.classes:
+        return value_answers(found)
+    return class_answers(one.classes, np.column_stack([1 - found, found]) if found.ndim == 1 else found)
 
 
 def labels_of(native: Any) -> tuple[Any, ...]:

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from trine.errors import InvalidInput
 from trine.extras import need
-from trine.models.answers import class_answers, class_outputs, matrix, value_answers
-from trine.models.boosted import KIND, Boosted, check_links, crafted, labels_of, read_kind, write_kind
+from trine.models.answers import class_outputs, matrix
+from trine.models.boosted import (
+    KIND,
+    Boosted,
+    answers_of,
+    boosted_of,
+    check_links,
+    crafted,
+    is_of,
+    read_kind,
+    write_kind,
+)
 
 if TYPE_CHECKING:
     from trine.models.flavors import Answers, Ask
@@ -27,9 +37,7 @@ class LightgbmFlavor:
     forms: Mapping[str, str] = {FILE: "text", KIND: "json"}
 
     def matches(self, native: Any) -> bool:
-        return _is_native(native) or (
-            isinstance(native, Boosted) and type(native.booster).__module__.startswith("lightgbm")
-        )
+        return is_of(native, self.name, KINDS)
 
     def save(self, native: Any) -> dict[str, bytes]:
         one = _boosted(native)
@@ -64,9 +72,7 @@ class LightgbmFlavor:
 
         def answer(rows: Any) -> Answers:
             found = one.booster.predict(matrix(rows, np.float64), num_threads=1 if len(rows) <= 256 else 0)
-            if not one.classes:
-                return value_answers(found)
-            return class_answers(one.classes, np.column_stack([1 - found, found]) if found.ndim == 1 else found)
+            return answers_of(one, found)
 
         return answer
 
@@ -77,24 +83,8 @@ class LightgbmFlavor:
         return ("lightgbm", "numpy")
 
 
-def _is_native(native: Any) -> bool:
-    return type(native).__module__.startswith("lightgbm.") and type(native).__name__ in KINDS
-
-
 def _boosted(native: Any) -> Boosted:
-    if isinstance(native, Boosted):
-        return native
-    kind = type(native).__name__
-    if kind == "Booster":
-        return Boosted(native, kind)
-    if getattr(native, "_Booster", None) is None:
-        raise InvalidInput(f"The {kind} is not fitted: call fit() before registering it.")
-    if callable(native.get_params().get("objective")):
-        raise InvalidInput(
-            f"The {kind} has an objective of your own, which its file does not keep: register its booster, and turn what it "
-            "answers into probabilities yourself."
-        )
-    return Boosted(native.booster_, kind, labels_of(native) if "Classifier" in kind else ())
+    return boosted_of(native, lambda fitted: fitted.booster_)
 
 
 def _check_text(text: str) -> None:

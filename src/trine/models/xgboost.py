@@ -9,8 +9,8 @@ import msgspec
 
 from trine.errors import InvalidInput
 from trine.extras import need
-from trine.models.answers import class_answers, class_outputs, matrix, value_answers
-from trine.models.boosted import KIND, Boosted, crafted, labels_of, read_kind, write_kind
+from trine.models.answers import class_outputs, matrix
+from trine.models.boosted import KIND, Boosted, answers_of, boosted_of, crafted, is_of, read_kind, write_kind
 
 if TYPE_CHECKING:
     from trine.models.flavors import Answers, Ask
@@ -28,9 +28,7 @@ class XgboostFlavor:
     forms: Mapping[str, str] = {FILE: "json", KIND: "json"}
 
     def matches(self, native: Any) -> bool:
-        return _is_native(native) or (
-            isinstance(native, Boosted) and type(native.booster).__module__.startswith("xgboost")
-        )
+        return is_of(native, self.name, KINDS)
 
     def save(self, native: Any) -> dict[str, bytes]:
         one = _boosted(native)
@@ -75,9 +73,7 @@ class XgboostFlavor:
             found = one.booster.inplace_predict(
                 matrix(rows, np.float32), iteration_range=trees, missing=missing, validate_features=False
             ).astype(np.float64)
-            if not one.classes:
-                return value_answers(found)
-            return class_answers(one.classes, np.column_stack([1 - found, found]) if found.ndim == 1 else found)
+            return answers_of(one, found)
 
         return answer
 
@@ -88,26 +84,8 @@ class XgboostFlavor:
         return ("xgboost", "xgboost-cpu", "numpy")
 
 
-def _is_native(native: Any) -> bool:
-    return type(native).__module__.startswith("xgboost.") and type(native).__name__ in KINDS
-
-
 def _boosted(native: Any) -> Boosted:
-    if isinstance(native, Boosted):
-        return native
-    kind = type(native).__name__
-    if kind == "Booster":
-        return Boosted(native, kind)
-    try:
-        booster = native.get_booster()
-    except Exception as error:  # its own NotFittedError, or scikit-learn's
-        raise InvalidInput(f"The {kind} is not fitted: call fit() before registering it.") from error
-    if callable(native.get_params().get("objective")):
-        raise InvalidInput(
-            f"The {kind} has an objective of your own, which its file does not keep: register its booster, and turn what it "
-            "answers into probabilities yourself."
-        )
-    return Boosted(booster, kind, labels_of(native) if "Classifier" in kind else ())
+    return boosted_of(native, lambda fitted: fitted.get_booster())
 
 
 def _check_booster(found: Any, features: int) -> None:
