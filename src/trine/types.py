@@ -19,6 +19,9 @@ Name = Annotated[
 ]
 """A name of something in a workspace: safe in paths, URLs and references."""
 
+Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999, description="microseconds since the epoch, UTC")]
+"""A time up to the end of the year 9999."""
+
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000, description="at most that many items")]
 
 

@@ -24,9 +24,9 @@ from trine.models.versions import Manifest, Stored
 from trine.operations import Name, operation
 from trine.tracking.importers.source import Source, SourceModel, SourceVersion
 from trine.tracking.importers.writer import store_files
+from trine.types import Micros
 from trine.workspace import Workspace, current_workspace
 
-Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999, description="microseconds since the epoch, UTC")]
 Number = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
@@ -35,7 +35,7 @@ class ForeignVersion(msgspec.Struct, frozen=True, kw_only=True):
 
     version: Number
     artifact: str
-    run: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?$")] = ""
+    run: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?$(?!\n)")] = ""
     description: str = ""
     tags: dict[str, str] = {}
     author: str = ""

@@ -23,7 +23,19 @@ from trine.tracking.artifact_files import check_path
 from trine.tracking.folding import fold
 from trine.tracking.logged_models import Digits, ModelMetric, ModelState, RunInput
 from trine.tracking.recording import experiment_of, run_row, text_rows
-from trine.tracking.runs import Artifact, CodeVersion, Context, Key, Natural, ParamText, RunId, State, TagText, Title
+from trine.tracking.runs import (
+    Artifact,
+    CodeVersion,
+    Context,
+    Key,
+    Natural,
+    ParamText,
+    RunId,
+    RunName,
+    State,
+    TagText,
+    Title,
+)
 from trine.tracking.series import Points, Series
 from trine.tracking.tables import (
     code_version,
@@ -39,14 +51,13 @@ from trine.tracking.tables import (
     run_points,
     run_tag,
 )
+from trine.types import Micros
 from trine.workspace import Workspace
 
-Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$", description="64 hex digits")]
-Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999, description="microseconds since the epoch, UTC")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="64 hex digits")]
 Source = Annotated[
-    str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40, description="the tool it comes from")
+    str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]*$(?!\n)", max_length=40, description="the tool it comes from")
 ]
-RunName = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=250)]
 Outcome = Literal["added", "updated", "continued", "unchanged", "kept", "changed", "behind"]
 
 

@@ -70,12 +70,12 @@ from trine.tracking.trials import add_points as add_points
 from trine.tracking.trials import add_trials as add_trials
 from trine.tracking.trials import append_journal as append_journal
 from trine.tracking.trials import read_journal as read_journal
+from trine.types import Micros
 from trine.workspace import Workspace
 
 SegmentId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$(?!\n)")]
 Better = Literal["less", "more"]
 PointLimit = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
-Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999, description="microseconds since the epoch, UTC")]
 
 
 class Opened(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from trine.errors import Conflict, InvalidInput
 from trine.operations import Done, operation
 from trine.tracking import ledger_runs
 from trine.tracking.cutting import cut_points
-from trine.tracking.runs import State
+from trine.tracking.runs import RunName, State
 from trine.tracking.tables import (
     run,
     run_artifact,
@@ -23,11 +23,10 @@ from trine.tracking.tables import (
     run_segment,
     run_tag,
 )
+from trine.types import Micros
 from trine.workspace import Workspace
 
 _OF_A_RUN = (run_artifact, run_input, run_metric, run_model, run_param, run_points, run_segment, run_tag)
-RunName = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)", max_length=250)]
-Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999, description="microseconds since the epoch, UTC")]
 Step = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
 
 

@@ -28,6 +28,7 @@ Title = Annotated[
         pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)", max_length=500, description="1 to 500 characters, no control characters"
     ),
 ]
+RunName = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)", max_length=250)]
 RunId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$(?!\n)", description="32 hex digits")]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
