@@ -67,23 +67,21 @@ def month(number: int, rita: trine.Workspace, client: serving.Client) -> None:
         arrive(name, arrivals=arrivals(number), weather=weather(number))
         joined = join_features(flights(number).drop_nulls(LABEL), known, time="scheduled")
         sample = joined.sample(ASKED + CANARY, seed=2013)
-        began, serves = now_us(), trine.models.resolve("delays@production").ref
+        began, late, serves = now_us(), joined[LABEL], trine.models.resolve("delays@production").ref
         ask(client, sample.head(ASKED).sort("scheduled"))
         arrive(name, flights=flights(number))
         verdict = monitoring.check("delays", began, now_us() + 1)
         cycle = turn(rita, client, sample.tail(CANARY))
         for who, version in (("frozen", "delays@1"), ("looped", serves)):
             chance = trine.models.load_model(version).predict(joined.select(INPUTS))["probability"]
-            run.log(f"{who}.auc", roc_auc_score(joined[LABEL], chance))
-            run.log(f"{who}.brier", brier_score_loss(joined[LABEL], chance))
-        run.log({"asked": len(serving.predictions("delays", began)), "late": joined[LABEL].mean()})
+            run.log({f"{who}.auc": roc_auc_score(late, chance), f"{who}.brier": brier_score_loss(late, chance)})
+        run.log({"asked": len(serving.predictions("delays", began)), "late": late.mean()})
         run.tags({"verdict": verdict.outcome, "moved": ", ".join(verdict.moved[:3]), "version": serves})
         run.tags({"outcome": cycle.outcome if cycle else "", "decision": cycle.reason if cycle else "nothing to do"})
 
 
 def main(months: int) -> None:
-    ws = trine.connect()
-    rita = hire_reviewer(ws)
+    rita = hire_reviewer(ws := trine.connect())
     arrive("2013", planes=planes())
     for number in (1, 2):
         arrive(f"2013-{number:02d}", arrivals=arrivals(number), weather=weather(number), flights=flights(number))
