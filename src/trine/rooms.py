@@ -1,26 +1,19 @@
-"""Every room with operations. Rooms are imported when they are used; who has to know all of the door calls `load`."""
+"""Every door of every room. Rooms are imported when they are used; who has to know all of the door calls `load`."""
 
 import importlib
-import importlib.util
 
-ROOMS = (
-    "access", "data", "tracking", "features", "models", "evaluation",
-    "pipelines", "serving", "monitoring", "loop", "governance", "insights",
+DOORS = (
+    "access.operations", "access.audit", "access.graph", "access.webhooks",
+    "data.operations", "data.aliases", "data.describing", "data.pins", "data.records", "data.remotes",
+    "tracking.operations", "tracking.importing", "tracking.removing",
+    "features.operations", "models.operations", "models.importing", "models.receiving", "evaluation.operations",
+    "pipelines.operations", "serving.operations", "monitoring.operations",
+    "loop.operations", "governance.operations", "insights.operations",
 )  # fmt: skip
+"""The modules with operations that no other of them imports. By name: the door knows that there are rooms, not what is in them."""
 
 
 def load() -> None:
-    """Import the operations of all rooms. By name: the door knows that there are rooms, not what is in them."""
-    importlib.import_module("trine.access.audit")
-    importlib.import_module("trine.access.graph")
-    importlib.import_module("trine.access.webhooks")
-    importlib.import_module("trine.data.aliases")
-    importlib.import_module("trine.data.describing")
-    importlib.import_module("trine.data.pins")
-    importlib.import_module("trine.data.records")
-    importlib.import_module("trine.data.remotes")
-    importlib.import_module("trine.tracking.importing")
-    importlib.import_module("trine.models.importing")
-    for room in ROOMS:
-        if importlib.util.find_spec(f"trine.{room}") and importlib.util.find_spec(f"trine.{room}.operations"):
-            importlib.import_module(f"trine.{room}.operations")
+    """Import the operations of all rooms."""
+    for door in DOORS:
+        importlib.import_module(f"trine.{door}")

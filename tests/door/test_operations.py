@@ -442,3 +442,15 @@ def test_errors_are_found_by_their_code() -> None:
         assert by_code(kind.code) is kind
     assert by_code("from-the-future") is TrineError
     assert append_event is not None
+
+
+def test_every_module_with_operations_is_a_door_or_behind_one() -> None:
+    code = (
+        "import pathlib, sys, trine\nfrom trine import rooms\nrooms.load()\nroot = pathlib.Path(trine.__path__[0])\n"
+        "for path in root.rglob('*.py'):\n"
+        "    if '\\n@operation(' in path.read_text():\n"
+        "        name = 'trine.' + '.'.join(path.relative_to(root).with_suffix('').parts)\n"
+        "        assert name in sys.modules, name"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
