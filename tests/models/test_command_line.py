@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from click.testing import CliRunner
 from sklearn.linear_model import LogisticRegression
 
@@ -68,7 +70,9 @@ def test_the_command_line_shows_judges_promotes_and_rolls_back(local_ws: Workspa
     assert 'Did you mean "delays"' in say("show", "delay", code=3)
 
 
-def test_the_command_line_registers_protects_stages_and_verifies(local_ws: Workspace, tmp_path: Path) -> None:
+def test_the_command_line_registers_protects_stages_and_verifies(
+    local_ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from trine.cli import main
 
     place = ["--workspace", str(local_ws.location)]
@@ -80,6 +84,7 @@ def test_the_command_line_registers_protects_stages_and_verifies(local_ws: Works
 
     frame = pl.DataFrame({"hour": [1, 13, 20, 5], "late": [False, True, True, False]})
     data.commit(frame, name="may")
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # a file that changes within a second is read anew
     rules = tmp_path / "rules.py"
     rules.write_text("LIMIT = 12\n\n\ndef late(rows):\n    return rows['hour'] > LIMIT\n")
     source = f"{rules}:late"

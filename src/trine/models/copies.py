@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -112,10 +112,12 @@ def read_model(path: str, *, flavor: str = "", allow_pickle: bool = False) -> An
 def _function(file: Path, name: str) -> Any:
     if not file.is_file():
         raise NotFound(f"There is no file {file}.")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = ModuleType(file.stem)
+    module.__file__ = str(file)
+    try:  # from its text: Python's cache of compiled files does not see a change within a second that keeps the size
+        exec(compile(file.read_bytes(), str(file), "exec"), vars(module))
+    except Exception as error:
+        raise InvalidInput(f"{file} cannot be loaded: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if not callable(found):
         raise NotFound(f'{file} has no function "{name}".')
