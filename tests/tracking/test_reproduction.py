@@ -66,6 +66,7 @@ def project(local_ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (root / "src" / "train.py").write_text(TRAIN)
     (root / "src" / "shapes.py").write_text(SHAPES)
     monkeypatch.setenv("TRINE_WORKSPACE", local_ws.location)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # compiled files beside the code are no part of it
     trine.dataset("flights").commit(pl.DataFrame({"x": [float(at % 7) for at in range(60)]}))
     return root
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,9 @@ SECRET_NAMES = (
 )
 """Untracked files that are never taken along."""
 
+CACHES = frozenset({"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".DS_Store"})
+"""Untracked files and folders that tools write beside the code: no part of it, whether git ignores them or not."""
+
 TIMEOUT_S = 20
 
 
@@ -50,7 +54,8 @@ def capture_code(folder: Path | None = None, *, ws: Workspace | None = None) -> 
     """The state of the git repository that a folder is in (default: the working folder, else the main script's), kept in
     the workspace under its node; None when there is no repository. Raises GitTrouble when git cannot say.
 
-    Files that git ignores are not part of it; untracked files over 1 MiB, or named like a secret, are left out and named.
+    Files that git ignores, and what tools keep beside the code (`CACHES`), are not part of it; untracked files over 1 MiB,
+    or named like a secret, are left out and named.
     """
     from trine.tracking import operations as door
 
@@ -93,7 +98,7 @@ def read_code(root: Path) -> tuple[CodeVersion, bytes]:
     heads = dict(entry[2:].split(" ", 1) for entry in entries if entry.startswith("# branch."))
     changed = [entry.split(" ", 8)[-1] for entry in entries if entry.startswith("1 ")]
     changed += [entry.split(" ", 10)[-1] for entry in entries if entry.startswith("u ")]
-    untracked = [entry[2:] for entry in entries if entry.startswith("? ")]
+    untracked = [entry[2:] for entry in entries if entry.startswith("? ") and CACHES.isdisjoint(entry[2:].split("/"))]
     commit = heads.get("branch.oid", "")
     commit = commit if re.fullmatch(r"[0-9a-f]{40,64}", commit) else "0" * 40
     branch = heads.get("branch.head", "")
@@ -147,7 +152,9 @@ def _difference(root: Path, paths: list[str]) -> tuple[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="trine-git-") as folder:
         copy = Path(folder, "index")
         if index.exists():
-            copy.write_bytes(index.read_bytes())
+            shutil.copy2(
+                index, copy
+            )  # with its time: by that git knows which files may have changed since without a trace
         Path(folder, "objects").mkdir()
         apart = {
             "GIT_INDEX_FILE": str(copy),
