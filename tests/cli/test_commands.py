@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,3 +200,18 @@ def test_completion_offers_what_fits(line: str, offered: str, capsys: pytest.Cap
         env={"_TRINE_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)},
     )
     assert offered in result.output
+
+
+def test_every_next_command_of_the_ladder_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trine.insights import standing
+
+    monkeypatch.chdir(tmp_path)
+    text = Path(standing.__file__).read_text()
+    hints = [re.sub(r"\{[^}]*\}", "name", one) for one in re.findall(r'f?"trine ([^"]+)"', text)]
+    assert len(hints) >= 10
+    for hint in hints:
+        words = hint.replace("FILE.py:NAME", "flow.py:name").split()
+        make_files(words)
+        depth = next(n for n in (1, 2, 3) if " ".join(["trine", *words[:n]]) in FOUND)
+        command, context = FOUND[" ".join(["trine", *words[:depth]])]
+        command.make_context(words[depth - 1], words[depth:], parent=context.parent)

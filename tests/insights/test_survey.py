@@ -71,7 +71,7 @@ def test_a_model_climbs_the_ladder(ws: Workspace, repository: Path, tmp_path: Pa
     found = insights.ladder(repository=repository)
     assert found.models[0].phase == "automation"
     assert names(found)[0] == "monitor"
-    assert "trine monitor create flights endpoint:flights" in found.models[0].next
+    assert "trine monitor create flights --subject endpoint:flights" in found.models[0].next
 
     monitoring.create_monitor(ws, name="watch", subject="dataset:flights@main", reference="model:flights@production")
     assert insights.ladder(repository=repository).models[0].next == "trine monitor check watch"

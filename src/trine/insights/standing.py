@@ -143,7 +143,7 @@ def _monitor(on: Survey) -> Rung:
     if on.monitors:
         return missing("monitoring", "monitor", f"trine monitor check {on.monitors[0].name}")
     reference = f"model:{on.model.name}@{ALIAS}"
-    line = f"trine monitor create {on.endpoint} endpoint:{on.endpoint} --against {reference}"
+    line = f"trine monitor create {on.endpoint} --subject endpoint:{on.endpoint} --reference {reference}"
     return missing("monitoring", "monitor", line)
 
 
