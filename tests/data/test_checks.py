@@ -147,7 +147,7 @@ def test_rows_that_passed_are_not_read_again(local_ws: Workspace, monkeypatch: p
     data.commit(table, name="t", checks=asked)
     read: list[str] = []
     scan = data.reading.scan_commit
-    monkeypatch.setattr("trine.data.rows.scan_commit", lambda ws, one: read.append(one.id) or scan(ws, one))
+    monkeypatch.setattr("trine.data.gate.scan_commit", lambda ws, one: read.append(one.id) or scan(ws, one))
     made = data.commit(table, name="t", checks=asked)
     assert [one.passed for one in made.checks] == [True] * 4
     assert not read

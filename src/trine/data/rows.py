@@ -12,19 +12,14 @@ import polars as pl
 from blake3 import blake3
 
 from trine.data import operations as door
-from trine.data.checks import Checking
 from trine.data.commits import Commit
-from trine.data.expectations import CheckResult, Checks, Expectation
-from trine.data.foreign import foreign_rows
+from trine.data.expectations import Checks, Expectation
 from trine.data.frames import as_polars, first_line
-from trine.data.merging import fold, merge
-from trine.data.profiles import Profile
-from trine.data.reading import local_file, profile_of, scan_commit
+from trine.data.gate import Gate
 from trine.data.references import head_of
-from trine.data.sketches import FORMAT, Sketch, count_values, sketch, summarise
 from trine.data.suites import rules_of
 from trine.data.trees import Entry, encode_tree, read_tree
-from trine.errors import CheckFailed, Conflict, Damaged, InvalidInput, NotFound
+from trine.errors import CheckFailed, Conflict, InvalidInput
 from trine.workspace import Workspace, active_producer, current_workspace
 
 Mode = Literal["append", "replace"]
@@ -112,7 +107,7 @@ def _commit(
     merged: str = "",
 ) -> Commit:
     """Commit parts that are stored, the last of which comes after those of `base`, or is all there is."""
-    results, profile, objects = _look(ws, base, head, part, rules)
+    results, profile, objects = part.gate(ws).look(rules, base=base, head=head)
     tree, pages = encode_tree(entries)
     *_, profile_object = ws.store.put_many([*pages, *objects, msgspec.json.encode(profile)])
     made = door.commit_dataset(
@@ -148,7 +143,12 @@ class Part:
         self.rows = rows
         self.schema = {column: str(kind) for column, kind in rows.schema.items()}
         self.name = name
-        self.sketch: Sketch | None = None
+        self._gate: Gate | None = None
+
+    def gate(self, ws: Workspace) -> Gate:
+        """What looks at the rows before they are in the table."""
+        self._gate = self._gate or Gate(ws, self.rows)
+        return self._gate
 
     @functools.cached_property
     def data(self) -> bytes:
@@ -164,57 +164,6 @@ class Part:
         """The part's place in the table, after those that are there."""
         number = int(before[-1].path.removeprefix("part-").removesuffix(".parquet")) + 1 if before else 0
         return Entry(f"part-{number:05d}.parquet", blake3(self.data).hexdigest(), len(self.data))
-
-
-def _look(
-    ws: Workspace, base: Commit | None, head: Commit | None, part: Part, rules: Sequence[Expectation]
-) -> tuple[list[CheckResult], Profile, list[bytes]]:
-    """What the rules say, the profile of the whole table, and objects to store: sketches, and rows that fail. One plan over
-    the new rows, which takes the old ones in only where a rule has to see them."""
-    before = profile_of(ws, base) if base else None
-    parent = before or (profile_of(ws, head) if head and head.profile and rules else None)
-    rows = part.rows.lazy()
-    checking = Checking(
-        rules,
-        rows,
-        before=before,
-        parent=parent,
-        known={one.rule.question: one for one in base.checks} if base else None,
-        whole=lambda: pl.concat([scan_commit(ws, base), rows]) if base else rows,
-        look_up=foreign_rows(ws),
-    )
-    try:
-        plans = checking.plans if part.sketch else [*checking.plans, count_values(rows)]
-        collected = pl.collect_all(plans, engine="streaming")
-    except pl.exceptions.PolarsError as error:
-        raise checking.blame(error) from error
-    part.sketch = part.sketch or sketch(part.rows, collected.pop())
-    old = _sketches(ws, base, before) if base and before else []
-    sketches = fold([*(one for one, _ in old), part.sketch])
-    names = {id(one): name for one, name in old if name}
-    objects = {id(one): msgspec.msgpack.encode(one) for one in sketches if id(one) not in names}
-    names |= {key: blake3(data).hexdigest() for key, data in objects.items()}
-    profile = summarise(merge(sketches), [names[id(one)] for one in sketches])
-    results = checking.results(collected, profile)
-    kept = list(objects.values())
-    if sample := checking.sample():
-        profile = msgspec.structs.replace(profile, failing=blake3(sample).hexdigest())
-        kept.append(sample)
-    return results, profile, kept
-
-
-def _sketches(ws: Workspace, base: Commit, before: Profile) -> list[tuple[Sketch, str]]:
-    """The sketches of a table and their objects; made anew, part by part, when they cannot be used."""
-    try:
-        found = [(msgspec.msgpack.decode(ws.store.get(name), type=Sketch), name) for name in before.sketches]
-    except (NotFound, Damaged, msgspec.DecodeError):  # all of it can be had from the rows; verify names what is damaged
-        found = []
-    if found and all(one.format == FORMAT for one, _ in found):
-        return found
-    made: list[Sketch] = []
-    for entry in read_tree(ws.store, base.tree):
-        made = fold([*made, sketch(pl.read_parquet(local_file(ws, entry.hash), glob=False))])
-    return [(one, "") for one in made]
 
 
 def refusal(made: Commit) -> CheckFailed:
