@@ -15,6 +15,7 @@ from trine.data.commits import Commit
 from trine.data.profiles import ColumnProfile, shown
 from trine.data.trees import Entry, read_tree
 from trine.errors import InvalidInput, NotFound, TrineError
+from trine.server.ui.branches import branches
 from trine.server.ui.drawings import bars, edges_of, histogram, shares_between
 from trine.server.ui.files import preview, raw
 from trine.server.ui.links import path
@@ -65,7 +66,15 @@ def dataset(asked: Asked) -> Response:
     for kind, refs in (("branch", found.branches), ("tag", found.tags)):
         for label, commit in refs.items():
             named.setdefault(commit, []).append((kind, label))
-    return asked.show("dataset.html", dataset=found, commits=commits, named=named, ref=ref)
+    return asked.show(
+        "dataset.html",
+        dataset=found,
+        commits=commits,
+        graph=branches(commits.items),
+        named=named,
+        ref=ref,
+        refs=[*found.branches, *found.tags],
+    )
 
 
 @page("/data/{name}/commits/{ref}")
