@@ -410,6 +410,9 @@ def read_points(
     return _points_page(found.take(slice(start - base, stop - base)), stop if stop < known else None)
 
 
+Step = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class Chart(msgspec.Struct, frozen=True):
     """A metric as vertical strokes: for each the first of its steps, how many points it stands for, their least, greatest and
     last value; of the whole, the last step and the number of points."""
@@ -425,16 +428,24 @@ class Chart(msgspec.Struct, frozen=True):
 
 @operation("GET /runs/{id}/chart", allows="tracking.read")
 def read_chart(
-    ws: Workspace, *, id: str, key: str, pixels: Annotated[int, msgspec.Meta(ge=1, le=20_000)] = 1_000
+    ws: Workspace,
+    *,
+    id: str,
+    key: str,
+    pixels: Annotated[int, msgspec.Meta(ge=1, le=20_000)] = 1_000,
+    since: Step | None = None,
+    until: Step | None = None,
 ) -> Chart:
-    """A metric as a line chart of that many pixels shows it, whatever it has of points."""
+    """A metric as a line chart of that many pixels shows it, whatever it has of points; of the steps from `since` to `until`
+    (both included) when they are given."""
     row = ledger_runs.row_of(ws, id)
     query = select(run_points.c.data).where(run_points.c.run == row.id, run_points.c.key == key)
     parts = [series.decode(one.data) for one in ws.tx.all(query.order_by(run_points.c.start))]
     if not parts:
         raise _no_metric(ws, row, key)
     whole = series.ordered(series.join(parts))
-    columns = [one.tolist() for one in series.buckets(whole, pixels)]
+    part = series.between(whole, since, until)
+    columns = [one.tolist() for one in series.buckets(part, pixels)] if len(part.steps) else [[]] * 5
     return Chart(*columns, last_step=int(whole.steps[-1]), points=len(whole.steps))
 
 

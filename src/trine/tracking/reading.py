@@ -85,12 +85,21 @@ def experiments(*, ws: Workspace | None = None) -> list[Experiment]:
     return door.list_experiments(ws or current_workspace(), limit=1000).items
 
 
-def chart(run: Run | RunInfo | str, key: str, *, pixels: int = 1_000, ws: Workspace | None = None) -> Chart:
-    """A metric as a line chart of that many pixels shows it: least, greatest and last value of each part of its steps."""
+def chart(
+    run: Run | RunInfo | str,
+    key: str,
+    *,
+    pixels: int = 1_000,
+    since: int | None = None,
+    until: int | None = None,
+    ws: Workspace | None = None,
+) -> Chart:
+    """A metric as a line chart of that many pixels shows it: least, greatest and last value of each part of its steps, or of
+    those from `since` to `until`."""
     ws = ws or current_workspace()
     identity = resolve(ws, run)
     collect(ws, identity)
-    return door.read_chart(ws, id=identity, key=key, pixels=pixels)
+    return door.read_chart(ws, id=identity, key=key, pixels=pixels, since=since, until=until)
 
 
 def history(run: Run | RunInfo | str, key: str, *, ws: Workspace | None = None) -> pl.DataFrame:

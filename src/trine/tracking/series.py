@@ -174,6 +174,15 @@ def thin(points: Points, count: int) -> Points:
     return points.take(np.unique(np.concatenate([bounds[:-1] + low, bounds[:-1] + high, [0, size - 1]])))
 
 
+def between(points: Points, since: int | None, until: int | None) -> Points:
+    """The points of an ordered line whose steps lie between two, both included. O(log points)."""
+    import numpy as np
+
+    first = 0 if since is None else int(np.searchsorted(points.steps, since, "left"))
+    last = len(points.steps) if until is None else int(np.searchsorted(points.steps, until, "right"))
+    return points.take(slice(first, last))
+
+
 def buckets(points: Points, count: int) -> tuple[NDArray[Any], ...]:
     """A line as at most `count` vertical strokes: the steps from the first to the last are divided into equal parts, and each
     part with points gives its first step, its number of points, and their least, greatest and last value (NaN only where

@@ -12,9 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from trine.workspace import Workspace, connect
+
+PATIENCE_MS = 60_000
+"""How long a browser's test waits for what it expects: as long as a crowded machine may take, for it is not what is tested."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")

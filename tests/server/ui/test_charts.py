@@ -36,10 +36,15 @@ def test_a_long_line_is_thinned_and_a_part_of_it_is_read_anew(client: httpx.Clie
     with trine.run("long") as run:
         run.log_batch("loss", values, steps=steps)
     (whole,) = lines(client, run=run.id, key="loss")
-    assert len(whole["x"]) <= 1_300 and max(whole["y"]) == 40.0
+    assert len(whole["x"]) <= 600 and max(whole["high"]) == 40.0
     assert whole["x"] == sorted(whole["x"])
+    assert all(low <= y <= high for low, y, high in zip(whole["low"], whole["y"], whole["high"], strict=True))
     (part,) = lines(client, run=run.id, key="loss", **{"from": 31_000, "to": 31_500})
-    assert part["x"] == list(range(31_000, 31_501)) and part["y"][415] == 40.0
+    assert part["x"] == list(range(31_000, 31_501)) and part["y"][415] == 40.0 and "low" not in part
+    (nothing,) = lines(client, run=run.id, key="loss", **{"from": 1e300, "to": 1e301})
+    assert nothing["x"] == []
+    (timed,) = lines(client, run=run.id, key="loss", axis="time")
+    assert len(timed["x"]) <= 600 and max(timed["high"]) == 40.0
 
 
 def test_lines_of_several_runs_come_together_and_what_is_no_number_is_a_gap(client: httpx.Client):

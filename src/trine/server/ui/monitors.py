@@ -65,10 +65,13 @@ def _measured(asked: Asked, found: Monitor) -> list[str]:
 
 @page("/monitors/{name}/performance")
 def performance(asked: Asked) -> Response:
-    """A metric over the windows, with its interval and what it was at acceptance."""
+    """A metric over the windows, with its interval as the band, and what it was at acceptance."""
     key = asked.text("key")
     x: list[float] = []
-    lines: dict[str, list[float | None]] = {"value": [], "low": [], "high": [], "at acceptance": []}
+    value: list[float | None] = []
+    low: list[float | None] = []
+    high: list[float | None] = []
+    accepted: list[float | None] = []
     summaries = door.list_verdicts(asked.ws, name=asked.path["name"], limit=TIMELINE).items
     for one in reversed(summaries):
         verdict = door.get_verdict(asked.ws, verdict_id=one.id)
@@ -78,10 +81,12 @@ def performance(asked: Asked) -> Response:
         if report is None or report.value is None:
             continue
         x.append(verdict.window_end_us / 1e6)
-        for label, value in zip(lines, (report.value, report.low, report.high, report.baseline), strict=True):
-            lines[label].append(value)
-    shown = Lines([Line(label, x, values) for label, values in lines.items()] if x else [], True)
-    return compressed(asked.request, msgspec.json.encode(shown), "application/json")
+        for column, one in zip(
+            (value, low, high, accepted), (report.value, report.low, report.high, report.baseline), strict=True
+        ):
+            column.append(one)
+    lines = [Line(key, x, value, low, high), Line("at acceptance", x, accepted)] if x else []
+    return compressed(asked.request, msgspec.json.encode(Lines(lines, True)), "application/json")
 
 
 @page("/verdicts/{id}")

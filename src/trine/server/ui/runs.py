@@ -1,13 +1,11 @@
-"""Runs: the table with its search, one run, several side by side."""
+"""Runs: what a search finds, and one run."""
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from starlette.responses import Response
 
 from trine import tracking
@@ -16,55 +14,29 @@ from trine.ids import now_us
 from trine.server.ui.files import PICTURES, kind_of, preview, raw
 from trine.server.ui.links import path, with_query
 from trine.server.ui.pages import Asked, action, page
+from trine.server.ui.run_table import plot_of, table_of
+from trine.server.ui.series import MOST_LINES
 from trine.tracking import RunInfo
 from trine.tracking import operations as door
-from trine.tracking.comparison import different
 
 PARTS = ("last", "best", "min", "max")
-MOST_COLUMNS = 40
 MOST_CHARTS = 200
 MOST_PICTURES = 12
-VIEWS = ("table", "scatter", "parallel")
+VIEWS = {"table": "Table", "charts": "Charts", "scatter": "Scatter", "parallel": "Parallel coordinates"}
+ROWS = {"table": 50, "charts": MOST_LINES}
+"""Runs at once; of a view that is not here, and of groups: 500."""
 
-
-class Column(msgspec.Struct, frozen=True):
-    """A metric, param or tag as a column of the table."""
-
-    kind: str
-    key: str
-    part: str = "last"
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind}.{self.key}"
-
-    @property
-    def field(self) -> str:
-        """As the search grammar names it."""
-        plain = self.key if self.key.replace("_", "").replace("/", "").isalnum() else f'"{self.key}"'
-        return f"{self.kind}s.{plain}" + (f".{self.part}" if self.kind == "metric" and self.part != "last" else "")
-
-    def of(self, run: RunInfo) -> Any:
-        if self.kind == "metric":
-            return getattr(run.metrics.get(self.key), self.part, None)
-        return (run.params if self.kind == "param" else run.tags).get(self.key)
-
-
-class Table(msgspec.Struct, frozen=True):
-    """What the list shows: its rows in groups, its columns, and what could be a column."""
-
-    groups: list[tuple[str, list[RunInfo], dict[str, float | None]]]
-    columns: list[Column]
-    possible: list[Column]
+SMOOTHINGS = {"": "not", "0.6": "a little", "0.9": "more", "0.97": "much"}
 
 
 @page("/runs")
 def runs(asked: Asked) -> Response:
-    """Runs that a search finds, as a table, points or lines."""
+    """Runs that a search finds, as a table, their metrics over each other, points or lines."""
     expression, experiment, order = asked.text("q"), asked.text("experiment"), asked.text("order")
     part = asked.text("part") if asked.text("part") in PARTS else "last"
     view = asked.text("view") if asked.text("view") in VIEWS else "table"
-    limit = asked.whole("limit", 50 if view == "table" else 500, 1000)
+    group = asked.text("group") if view == "table" else ""
+    limit = asked.whole("limit", 500 if group else ROWS.get(view, 500), MOST_LINES if view == "charts" else 1000)
     found: list[RunInfo] = []
     following, problem, status = "", "", 200
     try:
@@ -79,7 +51,7 @@ def runs(asked: Asked) -> Response:
         found, following = answer.items, answer.next
     except (InvalidInput, NotFound) as error:
         problem, status = error.message, error.status
-    table = _table(found, part, asked.texts("c"), asked.text("group"))
+    table = table_of(found, part, asked.texts("c"), asked.texts("pin"), group)
     return asked.show(
         "runs.html",
         status=status,
@@ -97,69 +69,28 @@ def runs(asked: Asked) -> Response:
         group=asked.text("group"),
         chosen=asked.texts("c"),
         experiments=door.list_experiments(asked.ws, limit=500).items,
-        plot=_plot(found, table.columns, view) if view != "table" and found else None,
+        plot=plot_of(found, table.columns, view) if view in ("scatter", "parallel") and found else None,
+        charted=_charted(found) if view == "charts" else [],
         sorted_by=_sorting(asked, order),
+        **charting(asked),
     )
 
 
-def _table(found: list[RunInfo], part: str, chosen: list[str], group: str) -> Table:
-    possible = _possible(found, part)
-    by_name = {one.name: one for one in possible}
-    columns = [by_name.get(name) or _named(name, part) for name in chosen[:MOST_COLUMNS]] or _common(found, possible)
-    groups = [("", found, {})] if not group else _groups(found, columns, group)
-    return Table(groups, columns, possible)
+def charting(asked: Asked) -> dict[str, Any]:
+    """How line charts are drawn, from the query."""
+    smooth = asked.text("smooth")
+    return {
+        "smooth": smooth if smooth in SMOOTHINGS else "",
+        "smoothings": SMOOTHINGS,
+        "log": asked.text("log"),
+        "axis": "time" if asked.text("axis") == "time" else "",
+    }
 
 
-def _named(name: str, part: str) -> Column:
-    kind, _, key = name.partition(".")
-    return Column(kind if kind in ("metric", "param", "tag") else "param", key, part)
-
-
-def _possible(found: list[RunInfo], part: str) -> list[Column]:
-    metrics = Counter(key for one in found for key in one.metrics)
-    params = Counter(key for one in found for key in one.params)
-    tags = Counter(key for one in found for key in one.tags)
-    return [
-        *(Column("metric", key, part) for key, _ in metrics.most_common(100)),
-        *(Column("param", key) for key, _ in params.most_common(100)),
-        *(Column("tag", key) for key, _ in tags.most_common(50)),
-    ]
-
-
-def _common(found: list[RunInfo], possible: list[Column]) -> list[Column]:
-    """The most common metrics, and the params that differ."""
-    metrics = [one for one in possible if one.kind == "metric" and not one.key.startswith("system")][:5]
-    texts = [one for one in possible if one.kind != "metric" and _varies(one, found)]
-    return [*metrics, *texts[:5]]
-
-
-def _varies(column: Column, found: list[RunInfo]) -> bool:
-    """Whether the runs that have it do not all have the same."""
-    values = {column.of(one) for one in found}
-    return len(values - {None, ""}) > 1
-
-
-def _groups(
-    found: list[RunInfo], columns: list[Column], group: str
-) -> list[tuple[str, list[RunInfo], dict[str, float | None]]]:
-    """Runs by the value of one column, each group with the medians of its metrics."""
-    by, grouped = _named(group, "last"), dict[str, list[RunInfo]]()
-    for one in found:
-        grouped.setdefault(str(by.of(one) if by.of(one) is not None else "–"), []).append(one)
-    metrics = [one for one in columns if one.kind == "metric"]
-    return [
-        (
-            f"{by.key} {value}",
-            members,
-            {column.name: _median([column.of(one) for one in members]) for column in metrics},
-        )
-        for value, members in grouped.items()
-    ]
-
-
-def _median(values: Sequence[Any]) -> float | None:
-    known = [one for one in values if isinstance(one, (int, float)) and one == one]
-    return statistics.median(known) if known else None
+def _charted(found: Sequence[RunInfo]) -> list[str]:
+    """The metrics that are lines, those that most of the runs have first; the machine's last."""
+    counted = Counter(key for one in found for key, metric in one.metrics.items() if metric.count > 1)
+    return sorted(counted, key=lambda key: (key.startswith("system/"), -counted[key], key))[:MOST_CHARTS]
 
 
 def _sorting(asked: Asked, order: str) -> Any:
@@ -178,38 +109,6 @@ def _sorting(asked: Asked, order: str) -> Any:
         return with_query("/runs", **grouped), now
 
     return sorted_by
-
-
-def _plot(found: list[RunInfo], columns: list[Column], view: str) -> dict[str, Any]:
-    """The runs as numbers, texts as their places in a list of texts."""
-    chosen = columns[:2] if view == "scatter" else columns[:10]
-    shown: list[dict[str, Any]] = []
-    places: list[list[float | None]] = []
-    for column in chosen:
-        values = [_number(column.of(one)) for one in found]
-        if all(isinstance(one, float) or one is None for one in values):
-            shown.append({"name": column.key})
-            places.append([one if isinstance(one, float) else None for one in values])
-            continue
-        texts = sorted({str(one) for one in values if one is not None})
-        shown.append({"name": column.key, "values": texts})
-        places.append([float(texts.index(str(one))) if one is not None else None for one in values])
-    return {
-        "kind": view,
-        "columns": shown,
-        "rows": [list(row) for row in zip(*places, strict=True)],
-        "names": [one.name for one in found],
-        "addresses": [path("runs", one.id) for one in found],
-    }
-
-
-def _number(value: Any) -> float | str | None:
-    if value is None or isinstance(value, float):
-        return value if value is None or value == value else None
-    try:
-        return float(value)
-    except ValueError:
-        return str(value)
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------
@@ -234,9 +133,7 @@ def run(asked: Asked) -> Response:
         ],
         pictures=[one for one in files.items if kind_of(one.path) in PICTURES][-MOST_PICTURES:],
         children=door.search_runs(asked.ws, expression=f"parent = '{found.id}'", limit=50).items,
-        smooth=asked.text("smooth") if asked.text("smooth") in ("0.6", "0.9", "0.97") else "",
-        log=asked.text("log"),
-        axis=asked.text("axis"),
+        **charting(asked),
     )
 
 
@@ -294,34 +191,3 @@ def code(asked: Asked) -> Response:
         patch = asked.ws.store.get(found.patch).decode("utf-8", "replace")[:200_000]
     runs_of = door.search_runs(asked.ws, expression=f"code = '{found.node}'", limit=50).items
     return asked.show("code.html", code=found, patch=patch, runs=runs_of)
-
-
-# -- several ----------------------------------------------------------------------------------------------------------
-
-
-@page("/compare")
-def compare(asked: Asked) -> Response:
-    """Runs side by side, what differs first."""
-    names = list(dict.fromkeys(asked.texts("run")))[:20]
-    if len(names) < 2:
-        return asked.show("compare_none.html", names=names)
-    found = tracking.compare(*names, ws=asked.ws)
-    everything = asked.text("all") == "1"
-    metrics = {key: [one and one.last for one in row] for key, row in found.metrics.items()}
-    best = {key: [one and one.best for one in row] for key, row in found.metrics.items()}
-    charted = [key for key, row in found.metrics.items() if any(one and one.count > 1 for one in row)]
-    return asked.show(
-        "compare.html",
-        found=found,
-        everything=everything,
-        sections=[
-            ("Params", found.params if everything else different(found.params), len(found.params)),
-            ("Metrics, last", metrics if everything else different(metrics), len(metrics)),
-            ("Metrics, best", {key: row for key, row in best.items() if row != metrics[key]}, 0),
-            ("Tags", found.tags if everything else different(found.tags), len(found.tags)),
-            ("Context", found.context | {f"{name} random state": row for name, row in found.seeds.items()}, 0),
-            ("Packages", found.packages, 0),
-        ],
-        charted=charted[:MOST_CHARTS],
-        data=[[node for node in row if node.startswith("dataset:")] for row in found.inputs],
-    )

@@ -1,8 +1,9 @@
-"""The numbers behind line charts, thinned on the server to what a chart can show."""
+"""The numbers behind line charts, thinned on the server to what a chart can show: a line, and the band it moves in."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from starlette.responses import Response
@@ -11,21 +12,28 @@ from trine.errors import InvalidInput, NotFound
 from trine.server.ui.pages import Asked, page
 from trine.server.ui.rendering import compressed
 from trine.tracking import operations as door
+from trine.tracking import series as points
 from trine.tracking.spool import collect
+from trine.workspace import Workspace
 
-POINTS = 1_200
-"""Of a line: two for each pixel of a chart, about."""
+STROKES = 600
+"""Of a line: about one for each pixel of a chart."""
 
 FINEST = 100_000
-"""Points a part of a line is chosen from."""
+"""Points that a line over time is made from."""
 
 MOST_LINES = 60
+FARTHEST = 2**62
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Places and values; where a place stands for several points, the value is the last and lies between `low` and `high`."""
+
     label: str
     x: list[float]
     y: list[float | None]
+    low: list[float | None] = []
+    high: list[float | None] = []
 
 
 class Lines(msgspec.Struct, frozen=True):
@@ -38,44 +46,56 @@ def series(asked: Asked) -> Response:
     """One metric of one or several runs, by step or time; of a part between `from` and `to` when they are given."""
     key, by_time = asked.text("key"), asked.text("axis") == "time"
     start, stop = _bound(asked.text("from"), -math.inf), _bound(asked.text("to"), math.inf)
-    is_part = math.isfinite(start) or math.isfinite(stop)
+    drawn = _over_time if by_time else _over_steps
     lines: list[Line] = []
     for id in asked.texts("run")[:MOST_LINES]:
         try:
             run = door.get_run(asked.ws, id=id)
             if run.state == "running":
                 collect(asked.ws, run.id)
-            found = door.read_points(asked.ws, id=id, key=key, thin=FINEST if is_part else POINTS)
+            lines.append(drawn(asked.ws, run.id, run.name, key, start, stop))
         except NotFound:
             if len(asked.texts("run")) == 1:
                 raise
-            continue
-        x = [us / 1e6 for us in found.times_us] if by_time else [float(step) for step in found.steps]
-        points = [(at, value) for at, value in zip(x, found.values, strict=True) if start <= at <= stop]
-        if by_time:
-            points.sort(key=lambda one: one[0])
-        lines.append(_line(run.name, points))
     return compressed(asked.request, msgspec.json.encode(Lines(lines, by_time)), "application/json")
 
 
-def _line(label: str, points: list[tuple[float, float]]) -> Line:
-    """A line with at most one value for each place; of more points than fit, the least and the greatest of equal parts."""
-    if len(points) > POINTS:
-        size = len(points) / (POINTS / 2)
-        kept: list[tuple[float, float]] = []
-        for part in range(POINTS // 2):
-            inside = points[int(part * size) : int((part + 1) * size)]
-            ends = {min(inside, key=lambda one: one[1]), max(inside, key=lambda one: one[1])}
-            kept += sorted(ends)
-        points = kept
-    by_place = dict(points)
-    places = sorted(by_place)
-    values = [by_place[one] for one in places]
-    return Line(label, places, [one if math.isfinite(one) else None for one in values])
+def _over_steps(ws: Workspace, id: str, label: str, key: str, start: float, stop: float) -> Line:
+    since, until = _whole(start, math.ceil), _whole(stop, math.floor)
+    found = door.read_chart(ws, id=id, key=key, pixels=STROKES, since=since, until=until)
+    places = [float(one) for one in found.steps]
+    return _line(label, places, found.counts, found.low, found.high, found.last)
+
+
+def _over_time(ws: Workspace, id: str, label: str, key: str, start: float, stop: float) -> Line:
+    import numpy as np
+
+    found = door.read_points(ws, id=id, key=key, thin=FINEST)
+    times = np.asarray(found.times_us, np.int64)
+    whole = points.ordered(points.Points(times, times, np.asarray(found.values, np.float64)))
+    part = points.between(whole, _whole(start * 1e6, math.ceil), _whole(stop * 1e6, math.floor))
+    if not len(part.steps):
+        return Line(label, [], [])
+    strokes = [one.tolist() for one in points.buckets(part, STROKES)]
+    return _line(label, [us / 1e6 for us in strokes[0]], *strokes[1:])
+
+
+def _line(label: str, places: list[float], counts: Sequence[int], *values: Iterable[float]) -> Line:
+    low, high, last = ([one if math.isfinite(one) else None for one in column] for column in values)
+    if max(counts, default=1) == 1:
+        return Line(label, places, last)
+    return Line(label, places, last, low, high)
 
 
 def _bound(text: str, otherwise: float) -> float:
     try:
-        return float(text) if text else otherwise
+        found = float(text) if text else otherwise
     except ValueError:
-        raise InvalidInput(f'"{text[:40]}" is no number.') from None
+        found = math.nan
+    if math.isnan(found):
+        raise InvalidInput(f'"{text[:40]}" is no number.')
+    return found
+
+
+def _whole(bound: float, rounded: Callable[[float], int]) -> int | None:
+    return None if math.isinf(bound) else max(-FARTHEST, min(FARTHEST, rounded(bound)))

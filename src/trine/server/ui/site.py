@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("trine.server")
 
 FILES = (
-    "home", "runs", "series", "models", "gates", "approvals", "data", "features", "pipelines",
+    "home", "runs", "comparing", "series", "models", "gates", "approvals", "data", "features", "pipelines",
     "endpoints", "monitors", "lineage", "governance", "search",
 )  # fmt: skip
 """The files of pages, in this folder."""
