@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 import trine
-from trine.workspace import Workspace, connect, using
+from trine.workspace import connect, using
 
 
 @pytest.fixture(scope="module")
