@@ -17,7 +17,7 @@ from trine.errors import NotFound
 from trine.insights import operations as door
 from trine.insights.rungs import PHASES
 from trine.loop import Loop, OnVerdict
-from trine.serving import Variant
+from trine.serving import Variant, moves
 from trine.serving import operations as endpoints
 from trine.workspace import Workspace
 
@@ -84,7 +84,7 @@ def test_a_model_climbs_the_ladder(ws: Workspace, repository: Path, tmp_path: Pa
     rival = project.register_rival("x")
     rollout = serving.start_rollout("flights", rival.ref)
     for epoch in (0, 1):
-        endpoints.move_rollout(ws, id=rollout.id, epoch=epoch, action="advance")
+        moves.move_rollout(ws, id=rollout.id, epoch=epoch, action="advance")
     variants = [Variant("main", "flights@2"), Variant("shadow", "flights@1", role="shadow")]
     endpoints.set_route(ws, name="flights", variants=variants)
     (standing,) = insights.ladder(repository=repository).models

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from trine import serving
 from trine.errors import Damaged, InvalidInput, NoSpace, NotFound, Unavailable
 from trine.ids import now_us
-from trine.serving import Client, merging, operations, shipping
+from trine.serving import Client, merging, shipping
 from trine.serving.log import KIND, Entry, Ids, PredictionLog, Schema, abandoned, time_of
+from trine.serving.parts import list_log_parts, register_log_part
 from trine.workspace import Workspace, connect, using
 
 from .conftest import ROWS, register_delays
@@ -89,11 +90,11 @@ def test_many_small_parts_become_one_object_and_read_the_same(
         shipping.ship(ws, log)
         log.close()
         assert serving.predictions("e")["prediction_id"].to_list() == ids
-        parts = operations.list_log_parts(ws, endpoint="e").items
+        parts = list_log_parts(ws, endpoint="e").items
         assert len(parts) == turn + 1
         assert len({part.object for part in parts}) == (turn + 1 if turn < 3 else turn - 2)
     assert all(serving.find_prediction(one).id == one for one in ids)
-    part = operations.list_log_parts(ws, endpoint="e").items[2]
+    part = list_log_parts(ws, endpoint="e").items[2]
     inside = serving.predictions("e", part.first_us, part.last_us + 1)["prediction_id"].to_list()
     assert inside == [one for one in ids if part.first_us <= time_of(one) <= part.last_us]
 
@@ -112,7 +113,7 @@ def test_small_parts_stay_when_one_of_them_is_damaged(
         log.rotate()
         assert shipping.ship(ws, log).done == 1
         log.close()
-    assert len({part.object for part in operations.list_log_parts(ws, endpoint="e").items}) == 3
+    assert len({part.object for part in list_log_parts(ws, endpoint="e").items}) == 3
 
 
 def test_a_window_takes_from_since_and_stops_before_until(ws: Workspace, endpoint: str) -> None:
@@ -198,7 +199,7 @@ def test_a_crash_between_storing_and_registering_ships_once(
     log, ids = written(ws, 4)
     log.rotate()
     (path,) = log.closed_segments()
-    real = operations.register_log_part
+    real = shipping.register_log_part
 
     def crash_before(*_: Any, **__: Any) -> None:
         raise Unavailable("the server is away")
@@ -208,14 +209,14 @@ def test_a_crash_between_storing_and_registering_ships_once(
         raise Unavailable("the answer got lost")
 
     for crash in (crash_before, crash_after, crash_after):
-        monkeypatch.setattr(operations, "register_log_part", crash)
+        monkeypatch.setattr(shipping, "register_log_part", crash)
         assert shipping.ship(ws, log).done == 0
         assert path.exists()
         assert serving.predictions("e")["prediction_id"].to_list() == ids
-    monkeypatch.setattr(operations, "register_log_part", real)
+    monkeypatch.setattr(shipping, "register_log_part", real)
     assert shipping.ship(ws, log).done == 1
     assert serving.predictions("e")["prediction_id"].to_list() == ids
-    assert len(operations.list_log_parts(ws, endpoint="e").items) == 1
+    assert len(list_log_parts(ws, endpoint="e").items) == 1
     log.close()
 
 
@@ -235,7 +236,7 @@ def test_the_segments_of_the_living_are_left_alone_and_those_of_the_dead_are_shi
 def test_a_part_that_is_not_stored_is_not_registered(ws: Workspace, endpoint: str) -> None:
     id_ = IDS.take(1, now_us())[0]
     with pytest.raises(NotFound, match="not stored"):
-        operations.register_log_part(
+        register_log_part(
             ws,
             endpoint="e",
             segment="s",
@@ -262,7 +263,7 @@ def test_damage_in_a_segment_is_named_and_the_rest_is_kept(ws: Workspace, endpoi
         serving.predictions("e")
     assert shipping.ship(ws, log).done == 1
     assert serving.predictions("e")["prediction_id"].to_list() == [ids[0], ids[1], ids[3], ids[4]]
-    (part,) = operations.list_log_parts(ws, endpoint="e").items
+    (part,) = list_log_parts(ws, endpoint="e").items
     assert part.lost_bytes > 0
     assert (ws.spool / "damaged" / path.name).read_bytes() == bytes(raw)
     log.close()
@@ -340,7 +341,7 @@ def test_killing_the_process_loses_no_acknowledged_prediction(folder: Path, dura
         after = serving.predictions("delays")
         assert after["prediction_id"].to_list() == frame["prediction_id"].to_list()
         assert not list((ws.spool / KIND).rglob("*.seg"))
-        stored = sum(part.rows for part in operations.list_log_parts(ws, endpoint="delays").items)
+        stored = sum(part.rows for part in list_log_parts(ws, endpoint="delays").items)
         assert stored == after.height
 
 

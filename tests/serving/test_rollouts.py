@@ -12,7 +12,7 @@ from trine import models, serving
 from trine.access import audit, graph
 from trine.errors import Conflict, InvalidInput, NotFound, TrineError
 from trine.ids import now_us
-from trine.serving import Canary, Client, Rollout, Variant, operations
+from trine.serving import Canary, Client, Rollout, Variant, moves, operations
 from trine.serving.log import Entry, PredictionLog, Schema
 from trine.workspace import Workspace
 
@@ -134,7 +134,7 @@ def test_one_rollout_at_a_time_and_a_fix_can_always_be_deployed(ws: Workspace, e
     ended = serving.get_rollout(one.id)
     assert (ended.state, ended.reason) == ("aborted", "another route was deployed")
     with pytest.raises(Conflict, match="is over: aborted"):
-        operations.move_rollout(ws, id=one.id, epoch=ended.epoch, action="advance")
+        moves.move_rollout(ws, id=one.id, epoch=ended.epoch, action="advance")
     two = serving.start_rollout("e", "delays@2")
     assert serving.rollback("e", reason="phone rang").restores == 3
     assert (serving.get_rollout(two.id).state, serving.get_rollout(two.id).reason) == ("rolled_back", "phone rang")
@@ -154,7 +154,7 @@ def test_of_two_who_move_one_wins(ws: Workspace, endpoint: str) -> None:
 
     def move() -> None:
         try:
-            results.append(operations.move_rollout(ws, id=one.id, epoch=one.epoch, action="advance"))
+            results.append(moves.move_rollout(ws, id=one.id, epoch=one.epoch, action="advance"))
         except Conflict as error:
             results.append(error)
 

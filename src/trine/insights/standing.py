@@ -15,7 +15,9 @@ from trine.models.versions import ModelInfo, ModelVersion
 from trine.monitoring import operations as monitoring
 from trine.monitoring.monitors import Monitor
 from trine.operations import every
+from trine.serving import moves
 from trine.serving import operations as serving
+from trine.serving.parts import list_label_parts
 from trine.serving.routing import EndpointInfo, Route
 from trine.workspace import Workspace
 
@@ -149,7 +151,7 @@ def _monitor(on: Survey) -> Rung:
 
 def _labels(on: Survey) -> Rung:
     for one in on.endpoints:
-        if serving.list_label_parts(on.ws, endpoint=one.name, limit=1).items:
+        if list_label_parts(on.ws, endpoint=one.name, limit=1).items:
             return reached("monitoring", "labels", f"the truth of {one.name}'s predictions arrives", one.node)
     return missing("monitoring", "labels", f"trine labels add LABELS.csv --endpoint {on.endpoint}")
 
@@ -176,7 +178,7 @@ def _features(on: Survey) -> Rung:
 
 def _canary(on: Survey) -> Rung:
     for one in on.endpoints:
-        for rollout in every(serving.list_rollouts, on.ws, endpoint=one.name):
+        for rollout in every(moves.list_rollouts, on.ws, endpoint=one.name):
             if rollout.state == "promoted" and len(rollout.moves) > 1:
                 return reached("optimisation", "canary", f"{rollout.model} came by steps", rollout.node)
     return missing("optimisation", "canary", f"trine rollout start {on.endpoint} {on.model.name}@VERSION")

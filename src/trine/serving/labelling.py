@@ -11,6 +11,7 @@ from trine.errors import InvalidInput
 from trine.ids import now_us
 from trine.operations import every
 from trine.serving import operations
+from trine.serving.parts import list_label_parts, register_labels
 from trine.workspace import Workspace, current_workspace
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def log_labels(endpoint: str, frame: Any, *, ws: Workspace | None = None) -> Lab
     ids = rows["prediction_id"].unique().to_list()
     unknown = len(ids) - len(known_ids(endpoint, ids, ws=ws))
     object_ = ws.store.put(parquet_of(rows))
-    operations.register_labels(ws, endpoint=endpoint, object=object_, rows=rows.height, unknown=unknown)
+    register_labels(ws, endpoint=endpoint, object=object_, rows=rows.height, unknown=unknown)
     return LabelReport(endpoint=endpoint, rows=rows.height, unknown=unknown)
 
 
@@ -89,7 +90,7 @@ def labels(endpoint: str, *, ws: Workspace | None = None) -> pl.DataFrame:
     import polars as pl
 
     ws = ws or current_workspace()
-    listed = every(operations.list_label_parts, ws, endpoint=endpoint)
+    listed = every(list_label_parts, ws, endpoint=endpoint)
     parts = [pl.read_parquet(io.BytesIO(ws.store.get(part.object))) for part in listed]
     if not parts:
         return pl.DataFrame(schema={"prediction_id": pl.String, "label": pl.Float64, "time_us": pl.Int64})

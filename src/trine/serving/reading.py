@@ -12,9 +12,8 @@ import msgspec
 
 from trine.errors import InvalidInput, NotFound
 from trine.operations import every
-from trine.serving import operations
 from trine.serving.log import KIND
-from trine.serving.parts import LogPart
+from trine.serving.parts import LogPart, list_log_parts
 from trine.serving.shipping import LOG_COLUMNS, read_open_segment, together
 from trine.workspace import Workspace, current_workspace
 
@@ -125,7 +124,7 @@ def known_ids(endpoint: str, ids: list[str], *, ws: Workspace) -> set[str]:
 
 
 def _parts(ws: Workspace, **asked: Any) -> Iterator[LogPart]:
-    return every(operations.list_log_parts, ws, **asked)
+    return every(list_log_parts, ws, **asked)
 
 
 def _objects(parts: Iterable[LogPart]) -> list[str]:

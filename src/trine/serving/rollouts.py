@@ -120,27 +120,27 @@ def start_rollout(
     An endpoint that serves nothing yet, or serves just this version, is promoted at once. Raises Conflict when another
     rollout is running, or when the version needs inputs that callers of the endpoint do not send today.
     """
-    from trine.serving import operations
+    from trine.serving import moves
 
     ws = ws or current_workspace()
-    return operations.start_rollout(
+    return moves.start_rollout(
         ws, endpoint=endpoint, model=model, canary=canary or Canary(), reason=reason, producer=active_producer()
     )
 
 
 def get_rollout(id: str, *, ws: Workspace | None = None) -> Rollout:
     """A rollout by its id or the beginning of it, with its moves."""
-    from trine.serving import operations
+    from trine.serving import moves
 
-    return operations.get_rollout(ws or current_workspace(), id=id)
+    return moves.get_rollout(ws or current_workspace(), id=id)
 
 
 def list_rollouts(endpoint: str = "", *, ws: Workspace | None = None) -> list[Rollout]:
     """Rollouts, newest first; of one endpoint with its name."""
     from trine.operations import every
-    from trine.serving import operations
+    from trine.serving import moves
 
-    return list(every(operations.list_rollouts, ws or current_workspace(), endpoint=endpoint))
+    return list(every(moves.list_rollouts, ws or current_workspace(), endpoint=endpoint))
 
 
 def advance_rollout(id: str, *, ws: Workspace | None = None) -> Rollout:
@@ -149,21 +149,19 @@ def advance_rollout(id: str, *, ws: Workspace | None = None) -> Rollout:
     Calling it again changes nothing unless something new was seen; of two callers at once one moves, and both get
     the rollout as it is then. Look at `moves[-1].findings` for why it moved, and at `judge_rollout` for why it waits.
     """
-    from trine.serving import operations
+    from trine.serving import moves
 
     ws = ws or current_workspace()
-    found = operations.get_rollout(ws, id=id)
+    found = moves.get_rollout(ws, id=id)
     if found.state != "running":
         return found
     action, reason, findings = judge_rollout(found, ws=ws)
     if action is None:
         return found
     try:
-        return operations.move_rollout(
-            ws, id=found.id, epoch=found.epoch, action=action, reason=reason, findings=findings
-        )
+        return moves.move_rollout(ws, id=found.id, epoch=found.epoch, action=action, reason=reason, findings=findings)
     except Conflict:
-        return operations.get_rollout(ws, id=found.id)
+        return moves.get_rollout(ws, id=found.id)
 
 
 def judge_rollout(
@@ -171,13 +169,13 @@ def judge_rollout(
 ) -> tuple[Literal["advance", "roll_back"] | None, str, list[Finding]]:
     """What the guards say about a rollout's present step: the action (None: wait), the reason, and what each saw."""
     from trine.ids import now_us
-    from trine.serving import operations
+    from trine.serving import moves, operations
     from trine.serving.guards import judge
     from trine.serving.labelling import labels
     from trine.serving.reading import predictions
 
     ws = ws or current_workspace()
-    one = operations.get_rollout(ws, id=rollout) if isinstance(rollout, str) else rollout
+    one = moves.get_rollout(ws, id=rollout) if isinstance(rollout, str) else rollout
     route = operations.get_route(ws, name=one.endpoint, number=one.route)
     frame = predictions(one.endpoint, since_us=one.step_us, ws=ws)
     return judge(
@@ -192,10 +190,10 @@ def judge_rollout(
 
 def abort_rollout(id: str, *, reason: str = "", ws: Workspace | None = None) -> Rollout:
     """End a rollout: the route it began from serves again."""
-    from trine.serving import operations
+    from trine.serving import moves
 
     ws = ws or current_workspace()
-    found = operations.get_rollout(ws, id=id)
-    return operations.move_rollout(
+    found = moves.get_rollout(ws, id=id)
+    return moves.move_rollout(
         ws, id=found.id, epoch=found.epoch, action="abort", reason=reason or "aborted by hand", findings=[]
     )

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trine.errors import NotFound, TrineError
-from trine.serving import operations
 from trine.serving.columns import series_of
 from trine.serving.log import Entry, PredictionLog, Schema, abandoned, decode
+from trine.serving.parts import register_log_part
 from trine.storage import SegmentRead, read_segment
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def ship_segment(ws: Workspace, path: Path) -> None:
     if frame.height:
         data = parquet_of(frame.sort("prediction_id"))
         ids, times = frame["prediction_id"], frame["time_us"]
-        operations.register_log_part(
+        register_log_part(
             ws.for_project(read.meta["project"]),
             endpoint=read.meta["endpoint"],
             segment=path.stem,

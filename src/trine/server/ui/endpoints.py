@@ -16,7 +16,9 @@ from trine.server.ui.links import path
 from trine.server.ui.pages import Asked, action, page
 from trine.server.ui.rendering import compressed
 from trine.server.ui.series import Line, Lines
+from trine.serving import moves
 from trine.serving import operations as door
+from trine.serving.parts import list_label_parts, list_log_parts
 from trine.serving.routing import Route, Variant
 from trine.workspace import Workspace
 
@@ -65,7 +67,7 @@ def endpoint(asked: Asked) -> Response:
     frame = _recent(asked.ws, found.name)
     query = asked.text("q").strip()
     rows = _matching(frame, query)
-    rollouts = door.list_rollouts(asked.ws, endpoint=found.name, limit=20).items
+    rollouts = moves.list_rollouts(asked.ws, endpoint=found.name, limit=20).items
     return asked.show(
         "endpoint.html",
         endpoint=found,
@@ -77,7 +79,7 @@ def endpoint(asked: Asked) -> Response:
             for one in monitors.list_monitors(asked.ws, limit=200).items
             if one.subject_kind == "endpoint" and one.subject_name == found.name
         ],
-        labels=sum(one.rows for one in door.list_label_parts(asked.ws, endpoint=found.name, limit=1000).items),
+        labels=sum(one.rows for one in list_label_parts(asked.ws, endpoint=found.name, limit=1000).items),
         looked_at=frame.height,
         errors=int((frame["status"] == "error").sum()) if frame.height else 0,
         latency=_quantiles(frame),
@@ -98,7 +100,7 @@ def _versions(asked: Asked, route: Route | None) -> list[str]:
 
 def _recent(ws: Workspace, name: str) -> pl.DataFrame:
     """The newest predictions, oldest first: only the parts of the log that hold them are read."""
-    parts = sorted(every(door.list_log_parts, ws, endpoint=name), key=lambda one: one.last_us, reverse=True)
+    parts = sorted(every(list_log_parts, ws, endpoint=name), key=lambda one: one.last_us, reverse=True)
     rows, since = 0, 0
     for one in parts:
         rows, since = rows + one.rows, one.first_us
@@ -174,7 +176,7 @@ def _label(asked: Asked, one: serving.Prediction) -> Any:
 @page("/rollouts/{id}")
 def rollout(asked: Asked) -> Response:
     """One rollout: its steps, its moves, what the guards saw."""
-    found = door.get_rollout(asked.ws, id=asked.path["id"])
+    found = moves.get_rollout(asked.ws, id=asked.path["id"])
     return asked.show("rollout.html", rollout=found)
 
 
@@ -198,14 +200,14 @@ def deploy(asked: Asked) -> Response:
 @action("/endpoints/{name}/rollout")
 def start_rollout(asked: Asked) -> Response:
     name, model = asked.path["name"], asked.form.get("model", "")
-    begun = door.start_rollout(asked.ws, endpoint=name, model=model, reason=asked.form.get("reason", ""))
+    begun = moves.start_rollout(asked.ws, endpoint=name, model=model, reason=asked.form.get("reason", ""))
     return asked.back(path("rollouts", begun.id), f"{model} takes {begun.share} % of the traffic.")
 
 
 @action("/rollouts/{id}/advance")
 def advance(asked: Asked) -> Response:
     """Judge the step that is running: on, back, or wait."""
-    before = door.get_rollout(asked.ws, id=asked.path["id"])
+    before = moves.get_rollout(asked.ws, id=asked.path["id"])
     after = serving.advance_rollout(before.id, ws=asked.ws)
     told = (
         "It waits: not enough is known yet."

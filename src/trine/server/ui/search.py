@@ -19,6 +19,7 @@ from trine.pipelines import operations as pipelines
 from trine.server.ui.lineage import known
 from trine.server.ui.links import href, path, shown, with_query
 from trine.server.ui.pages import Asked, page
+from trine.serving import moves
 from trine.serving import operations as serving
 from trine.tracking import operations as runs
 
@@ -91,7 +92,7 @@ def _verdict(asked: Asked, query: str) -> str:
 
 
 def _rollout(asked: Asked, query: str) -> str:
-    return path("rollouts", serving.get_rollout(asked.ws, id=query).id)
+    return path("rollouts", moves.get_rollout(asked.ws, id=query).id)
 
 
 def _approval(asked: Asked, query: str) -> str:
