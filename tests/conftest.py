@@ -160,23 +160,25 @@ def local_ws(folder: Path) -> Iterator[Workspace]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Workspace], str]]:
+def serve() -> Iterator[Callable[..., str]]:
     """Start a real HTTP server for a workspace in this process; gives its URL."""
     with contextlib.ExitStack() as stack:
 
-        def start(ws: Workspace) -> str:
-            return stack.enter_context(running_server(ws))
+        def start(ws: Workspace, **options: Any) -> str:
+            return stack.enter_context(running_server(ws, **options))
 
         yield start
 
 
 @contextlib.contextmanager
-def running_server(ws: Workspace) -> Iterator[str]:
+def running_server(ws: Workspace, **options: Any) -> Iterator[str]:
     import uvicorn
 
     from trine.server.app import create_app
 
-    config = uvicorn.Config(create_app(ws), host="127.0.0.1", port=0, log_level="warning", lifespan="on", ws="none")
+    config = uvicorn.Config(
+        create_app(ws, **options), host="127.0.0.1", port=0, log_level="warning", lifespan="on", ws="none"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -8,6 +8,7 @@ commits. Calling it with a remote workspace sends the same call to the server, w
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import inspect
 import re
@@ -49,6 +50,7 @@ R = TypeVar("R")
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 State = Callable[..., Any]
 Holds = Callable[..., Rule | None]
+Prepares = Callable[..., Any]
 
 
 class Operation:
@@ -62,6 +64,7 @@ class Operation:
         state: State | None,
         keeps: bool,
         holds: Holds | None = None,
+        prepares: Prepares | None = None,
     ) -> None:
         method, _, path = route.partition(" ")
         if method not in typing.get_args(Method) or not path.startswith("/"):
@@ -73,6 +76,7 @@ class Operation:
         self.allows = allows
         self.state = state
         self.holds = holds
+        self.prepares = prepares
         self.keeps = keeps
         room = (function.__module__.split(".")[1:] or [function.__module__])[0]
         self.name = f"{room}.{function.__name__}"
@@ -163,18 +167,26 @@ REGISTRY: dict[str, Operation] = {}
 
 
 def operation(
-    route: str, *, allows: str, state: State | None = None, holds: Holds | None = None, keeps: bool = True
+    route: str,
+    *,
+    allows: str,
+    state: State | None = None,
+    holds: Holds | None = None,
+    prepares: Prepares | None = None,
+    keeps: bool = True,
 ) -> Callable[[Callable[Concatenate[Workspace, P], R]], Callable[Concatenate[Workspace, P], R]]:
     """Make a function `(ws, *, …) -> result` an operation.
 
     `route` is "METHOD /path/{argument}": GET reads, everything else changes. `allows` is the permission `room.verb`.
     `state(ws, **arguments)` gives the JSON-able state an approval of this call is bound to. `holds(ws, **arguments)` gives a
     rule when the operation itself asks for an approval of this call, whatever the policies say; it may refuse the call before.
+    `prepares(ws, **arguments)` does what takes long before the transaction opens, so that no other writer waits for it; the body
+    finds what it gave in `ws.tx.prepared`.
     `keeps=False` says that the answer holds a secret, so it is not kept for a repeat under the same idempotency key.
     """
 
     def register(function: Callable[Concatenate[Workspace, P], R]) -> Callable[Concatenate[Workspace, P], R]:
-        one = Operation(function, route, allows, state, keeps, holds)
+        one = Operation(function, route, allows, state, keeps, holds, prepares)
         if one.name in REGISTRY and REGISTRY[one.name].function.__module__ != function.__module__:
             raise InvalidInput(f"Operation {one.name} is registered twice.")
         REGISTRY[one.name] = one
@@ -202,12 +214,13 @@ def perform(
     if outer is not None:
         if one.changes and not outer.writes:
             raise Failure(f"{one.name} changes the workspace, and was called inside an operation that only reads.")
-        return _enter(one, ws, outer, arguments)
+        return _enter(one, ws, outer, arguments, _prepare(one, ws, arguments) if one.prepares else None)
     try:
+        prepared = _prepare(one, ws, arguments) if one.prepares else None
         with transaction(ws, write=one.changes, request_id=request_id) as tx:
             if not (idempotency_key and one.changes and one.keeps):
-                return _enter(one, ws, tx, arguments)
-            return _once(one, ws, tx, arguments, idempotency_key)
+                return _enter(one, ws, tx, arguments, prepared)
+            return _once(one, ws, tx, arguments, idempotency_key, prepared)
     except Refused as error:
         if not isinstance(error, ApprovalRequired):
             _log_refusal(one, ws, arguments, error, request_id)
@@ -216,7 +229,15 @@ def perform(
         raise _file_request(one, ws, arguments, held.hold, request_id) from None
 
 
-def _enter(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Struct) -> Any:
+def _prepare(one: Operation, ws: Workspace, arguments: msgspec.Struct) -> Any:
+    """What an operation works out before its transaction, for a caller who may do it."""
+    assert one.prepares is not None
+    with contextlib.nullcontext(ws.transaction) if ws.transaction else transaction(ws, write=False) as tx:
+        authorise(tx.connection, ws.principal, ws.project, one.allows)
+    return one.prepares(ws, **{name: getattr(arguments, name) for name in arguments.__struct_fields__})
+
+
+def _enter(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Struct, prepared: Any = None) -> Any:
     authorise(tx.connection, ws.principal, ws.project, one.allows)
     values = {name: getattr(arguments, name) for name in arguments.__struct_fields__}
     if not one.changes:
@@ -224,7 +245,7 @@ def _enter(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.St
     public = one.public(arguments)
     hold = one.hold(ws, arguments)
     approved = use_approval(tx.connection, hold, ws.principal.name, tx.now_us) if hold else ""
-    outer, tx.scope = tx.scope, Scope()
+    outer, tx.scope = tx.scope, Scope(prepared)
     try:
         result = one.function(ws, **values)
         if approved:
@@ -283,7 +304,9 @@ REPEATS_FOR_US = 86_400_000_000
 """How long a call may be repeated under its idempotency key."""
 
 
-def _once(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Struct, key: str) -> Any:
+def _once(
+    one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Struct, key: str, prepared: Any = None
+) -> Any:
     """Run a call that carries an idempotency key: a repeat gets the first answer, another call under the key is refused."""
     bound = digest([one.name, ws.project, one.public(arguments)])
     actor = ws.principal.name
@@ -292,7 +315,7 @@ def _once(one: Operation, ws: Workspace, tx: Transaction, arguments: msgspec.Str
         if row.arguments != bound:
             raise Conflict(f'Idempotency key "{key}" was used for another call of {row.operation}. Use a new key.')
         return msgspec.msgpack.decode(row.result, type=one.result)
-    result = _enter(one, ws, tx, arguments)
+    result = _enter(one, ws, tx, arguments, prepared)
     tx.execute(delete(idempotency).where(idempotency.c.time_us < tx.now_us - REPEATS_FOR_US))
     tx.execute(
         insert(idempotency).values(

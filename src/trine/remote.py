@@ -29,6 +29,9 @@ MSGPACK = "application/msgpack"
 ATTEMPTS = 3
 """Tries of a call when the server cannot be reached: every changing call carries an idempotency key, so a repeat is harmless."""
 
+LONGEST_WORK_S = 3_600.0
+"""For how long an operation that works something out first is waited for."""
+
 PAUSE_S = 0.25
 
 _LOST = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
@@ -70,7 +73,9 @@ class Remote:
             answer = self.send(one.method, path, params=_query(values), headers=headers)
         else:
             headers["content-type"] = MSGPACK
-            answer = self.send(one.method, path, content=msgspec.msgpack.encode(values), headers=headers)
+            patience: dict[str, Any] = {"timeout": LONGEST_WORK_S} if one.prepares else {}
+            body = msgspec.msgpack.encode(values)
+            answer = self.send(one.method, path, content=body, headers=headers, **patience)
         try:
             return msgspec.msgpack.decode(answer.content, type=one.result)
         except msgspec.DecodeError as error:

@@ -64,6 +64,11 @@ class Transaction:
         """The first column of the first row, or None."""
         return self.connection.execute(statement).scalar()
 
+    @property
+    def prepared(self) -> Any:
+        """What the running operation worked out before the transaction opened."""
+        return self.scope.prepared
+
     def link(self, source: str, kind: str, target: str) -> None:
         """Add the lineage edge `source --kind--> target`; written once, before the transaction commits."""
         from trine.ledger.lineage import Edge
@@ -92,7 +97,8 @@ class Transaction:
 class Scope:
     """What one operation inside a transaction tells about itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepared: Any = None) -> None:
+        self.prepared = prepared
         self.object = ""
         self.before = ""
         self.after = ""
@@ -136,6 +142,7 @@ class Workspace:
         self.root = root
         self.remote = remote
         self.on_behalf_of = on_behalf_of
+        self.loads_pickles = True
         self._ledger = ledger
         self._store = store
 
@@ -182,6 +189,10 @@ class Workspace:
     def acting_as(self, principal: Principal, on_behalf_of: str = "") -> Workspace:
         """The same local workspace, with somebody else acting."""
         return self._copy(principal=principal, on_behalf_of=on_behalf_of)
+
+    def refusing_pickles(self) -> Workspace:
+        """The same workspace, loading no pickled model whoever allows it: what a server is that others send calls to."""
+        return self._copy(loads_pickles=False)
 
     def close(self) -> None:
         """Let go of connections; the handle is of no use afterwards."""

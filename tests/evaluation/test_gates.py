@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,11 +12,12 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from trine import data, evaluation, models
 from trine.access import graph
-from trine.errors import InvalidInput, NotFound
+from trine.access.principals import Principal
+from trine.errors import CheckFailed, InvalidInput, NotFound, Refused
 from trine.evaluation import Gate, compare, evaluate
 from trine.evaluation.scoring import base_rate, labelled, score
 from trine.evaluation.slices import slices_of
-from trine.workspace import Workspace, recording_uses
+from trine.workspace import Workspace, connect, recording_uses, using
 
 INPUTS = ["a", "b"]
 
@@ -199,6 +201,57 @@ def test_the_report_is_kept_and_in_the_graph(ws: Workspace, two: None) -> None:
         evaluation.get_gate(ws, gate_id="zz")
     with pytest.raises(InvalidInput, match="holds no such report"):
         evaluation.record_gate(ws, body=ws.store.put(b"{}"))
+
+
+def test_a_report_that_is_told_approves_nothing(ws: Workspace, two: None) -> None:
+    honest = compare("delays@1", "delays@2", "holdout", label="late")
+    assert (honest.outcome, honest.binding) == ("fail", True)
+    forged = msgspec.structs.replace(honest, outcome="pass", reason="trust me")
+    with pytest.raises(InvalidInput, match="is not told but judged here"):
+        evaluation.record_gate(ws, body=ws.store.put(msgspec.json.encode(forged)))
+    forged = msgspec.structs.replace(forged, holdout="")
+    note = evaluation.record_gate(ws, body=ws.store.put(msgspec.json.encode(forged)))
+    assert (note.outcome, note.binding) == ("pass", False)
+    with pytest.raises(CheckFailed, match="a note and no gate"):
+        models.promote("delays", 1, gate=note.id)
+    models.promote("delays", 2)
+    models.protect_alias(ws, name="delays", alias="production", approvals=0)
+    with pytest.raises(CheckFailed, match="has passed no gate against delays@2"):
+        models.promote("delays", 1)
+    on_a_frame = compare("delays@2", "delays@1", rows(500, seed=3), label="late")
+    assert (on_a_frame.outcome, on_a_frame.binding) == ("pass", False)
+    assert not [e for e in graph.lineage(ws, node=on_a_frame.node, depth=1).edges if e.kind == "approved"]
+
+
+def test_what_takes_long_is_done_before_the_transaction_and_only_for_who_may(local_ws: Workspace) -> None:
+    from trine.access import operations as access
+
+    access.create_principal(local_ws, name="user:vera")
+    access.grant_role(local_ws, principal_name="user:vera", role="viewer", everywhere=True)
+    viewer = local_ws.acting_as(Principal("user:vera"))
+    with pytest.raises(Refused):
+        evaluation.judge_gate(viewer, candidate="no@1", holdout="nothing", label="y", gate=Gate())
+    with pytest.raises(NotFound, match='No dataset "nothing"'):
+        evaluation.judge_gate(local_ws, candidate="no@1", holdout="nothing", label="y", gate=Gate())
+    with connect(local_ws.location) as other, other.ledger.transaction(write=True), pytest.raises(NotFound):
+        evaluation.judge_gate(local_ws, candidate="no@1", holdout="nothing", label="y", gate=Gate())  # waits for nobody
+
+
+def test_a_server_loads_pickles_only_when_its_owner_says_so(
+    local_ws: Workspace, serve: Callable[..., str], admin_token: Callable[[Workspace], str]
+) -> None:
+    frame = rows(500, seed=1)
+    model = LogisticRegression().fit(frame.select(INPUTS), frame["late"])
+    models.register(model, "old", inputs=frame.select(INPUTS), flavor="pickle", allow_pickle=True, ws=local_ws)
+    data.commit(frame, name="holdout", ws=local_ws)
+    token = admin_token(local_ws)
+    for allowed in (False, True):
+        with using(local_ws), connect(serve(local_ws, allow_pickle=allowed), token=token):
+            if allowed:
+                assert compare("old@1", None, "holdout", label="late", allow_pickle=True).binding
+            else:
+                with pytest.raises(Refused, match="start the server with --allow-pickle"):
+                    compare("old@1", None, "holdout", label="late", allow_pickle=True)
 
 
 def test_a_second_look_gives_the_same_figures(ws: Workspace, two: None) -> None:

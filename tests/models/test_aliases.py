@@ -126,10 +126,11 @@ def test_names_that_mean_versions_are_no_aliases(ws: Workspace, versions: Any) -
 
 
 def test_a_gate_that_was_not_passed_does_not_promote(ws: Workspace, versions: Any) -> None:
+    from trine import data
     from trine.evaluation import Gate, compare
 
     frame = numbers(400, seed=5)
-    judged = frame.with_columns(late=labels(frame, seed=5))
+    judged = data.commit(frame.with_columns(late=labels(frame, seed=5)), name="judged").ref
     passed = compare("delays@1", None, judged, label="late", gate=Gate(metric="accuracy"))
     assert passed.passed
     assert models.promote("delays", 1, gate=passed.id).gate == passed.node

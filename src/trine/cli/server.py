@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 )
 @option("--store", help="Where objects live, for a database workspace: s3://bucket/prefix or a folder (once).")
 @option("--allow-host", multiple=True, help="A host name this server answers for; repeatable.")
+@option("--allow-pickle", is_flag=True, help="Let gates load pickled models: runs code that came with them.")
 @command(example="trine server --host 127.0.0.1 --port 8750 --workspace .", workspace=False)
-def server(host: str, port: int, location: str | None, store: str | None, allow_host: tuple[str, ...]) -> None:
+def server(
+    host: str, port: int, location: str | None, store: str | None, allow_host: tuple[str, ...], allow_pickle: bool
+) -> None:
     """Serve a workspace over HTTP: REST, objects, the event stream. One process, one port."""
     from trine.server.process import run
 
@@ -35,7 +38,7 @@ def server(host: str, port: int, location: str | None, store: str | None, allow_
         show(started, text=_welcome(started))
         sys.stdout.flush()
 
-    run(location, host=host, port=port, tell=tell, store=store, allow_hosts=allow_host)
+    run(location, host=host, port=port, tell=tell, store=store, allow_hosts=allow_host, allow_pickle=allow_pickle)
 
 
 def _welcome(started: Started) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trine.evaluation.operations import (
         get_evaluation,
         get_gate,
+        judge_gate,
         list_evaluations,
         list_gates,
         record_evaluation,
@@ -26,7 +27,7 @@ _HOMES = {
     "gate": ("Gate", "GateReport", "SliceReport"),
     "metrics": ("METRICS", "Metric"),
     "operations": (
-        "get_evaluation", "get_gate", "list_evaluations", "list_gates", "record_evaluation", "record_gate",
+        "get_evaluation", "get_gate", "judge_gate", "list_evaluations", "list_gates", "record_evaluation", "record_gate",
     ),
     "reports": ("Evaluation", "MetricValue", "SliceEvaluation"),
 }  # fmt: skip
@@ -45,6 +46,7 @@ __all__ = [
     "evaluate",
     "get_evaluation",
     "get_gate",
+    "judge_gate",
     "list_evaluations",
     "list_gates",
     "record_evaluation",

@@ -15,8 +15,8 @@ from trine.evaluation.metrics import Metric, Scored, metric_of
 from trine.evaluation.paired import Paired, holm, paired
 from trine.evaluation.scoring import base_rate, labelled, score
 from trine.evaluation.slices import Slice, slices_of
-from trine.models.loading import load_model
-from trine.workspace import Workspace, active_producer, current_workspace
+from trine.models.loading import load_model, resolve
+from trine.workspace import Workspace, active_producer, current_workspace, record_use
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,9 +43,41 @@ def compare(
     `rows` is a dataset reference (`name@ref`) or a frame; it holds both models' inputs, the label, the gate's slices and groups. Rows
     without a label are left out and counted. `baseline` None (there is no production yet) compares with the best constant answer
     to these rows. Both models are asked now; no old figure counts.
+
+    The report on a dataset is binding: it is worked out behind the door (by the server, when there is one). One on a frame is kept,
+    and opens no protected alias.
     """
     ws = ws or current_workspace()
     gate = gate or Gate()
+    if not record or not isinstance(rows, str):
+        report = judged(candidate, baseline, rows, label=label, gate=gate, allow_pickle=allow_pickle, ws=ws)
+        if not record:
+            return report
+        body = ws.store.put(msgspec.json.encode(report))
+        return door.record_gate(ws, body=body, producer=active_producer())
+    from trine import data
+
+    commit = data.resolve(rows, ws=ws)
+    new, old = resolve(candidate, ws=ws), resolve(baseline, ws=ws) if baseline else None
+    report = door.judge_gate(
+        ws,
+        candidate=new.ref,
+        baseline=old.ref if old else "",
+        holdout=commit.ref,
+        label=label,
+        gate=gate,
+        allow_pickle=allow_pickle,
+        producer=active_producer(),
+    )
+    for node in (new.node, *([old.node] if old else []), commit.node):
+        record_use(node)
+    return report
+
+
+def judged(
+    candidate: str, baseline: str | None, rows: Any, *, label: str, gate: Gate, allow_pickle: bool, ws: Workspace
+) -> GateReport:
+    """What `compare` says, kept nowhere."""
     holdout, frame = rows_of(rows, ws)
     frame, unlabelled = labelled(frame, label)
     metric = metric_of(gate.metric)
@@ -61,15 +93,11 @@ def compare(
         old = score(before, frame, label, as_classes=metric.needs != "numbers", classes=new.classes)
     metric.check(new)
     metric.check(old)
-    judged = _judge(metric, gate, new, old, frame, (model.version.ref, other))
-    report = _distrust(
-        msgspec.structs.replace(judged, holdout=holdout, label=label, unlabelled=unlabelled),
+    found = _judge(metric, gate, new, old, frame, (model.version.ref, other))
+    return _distrust(
+        msgspec.structs.replace(found, holdout=holdout, label=label, unlabelled=unlabelled),
         {one.ref for one in seen if holdout and one.data == f"dataset:{holdout}"},
     )
-    if not record:
-        return report
-    body = ws.store.put(msgspec.json.encode(report))
-    return door.record_gate(ws, body=body, producer=active_producer())
 
 
 def _distrust(report: GateReport, trained_here: set[str]) -> GateReport:

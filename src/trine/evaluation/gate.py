@@ -101,3 +101,8 @@ class GateReport(msgspec.Struct, frozen=True):
     @property
     def passed(self) -> bool:
         return self.outcome == "pass"
+
+    @property
+    def binding(self) -> bool:
+        """Whether it may open an alias: the door itself asked both models about a dataset commit, and nobody told it the figures."""
+        return bool(self.holdout)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Table, insert, select
 
-from trine.errors import InvalidInput, NotFound
-from trine.evaluation.gate import GateReport, Outcome
+from trine.errors import InvalidInput, NotFound, Unavailable
+from trine.evaluation.gate import Gate, GateReport, Outcome
 from trine.evaluation.reports import Evaluation
 from trine.evaluation.tables import evaluation, gate
 from trine.ids import new_id
@@ -43,10 +44,66 @@ def list_evaluations(ws: Workspace, *, model: str = "", limit: Limit = 100, page
     return _list(ws, evaluation, Evaluation, model, "", limit, page)
 
 
-@operation("POST /gates", allows="evaluation.write")
+AT_ONCE = 2
+"""Comparisons a process makes side by side; the others wait their turn."""
+
+_turns = threading.BoundedSemaphore(AT_ONCE)
+
+
+def _judged(
+    ws: Workspace, *, candidate: str, baseline: str, holdout: str, label: str, gate: Gate, allow_pickle: bool, **_: Any
+) -> tuple[GateReport, str]:
+    """The report, worked out here and now, and the hash of its JSON in the store."""
+    from trine.evaluation.comparison import judged
+
+    if not _turns.acquire(timeout=60):
+        raise Unavailable("Other gates are being judged, one after another. Try again in a minute.")
+    try:
+        report = judged(candidate, baseline or None, holdout, label=label, gate=gate, allow_pickle=allow_pickle, ws=ws)
+    finally:
+        _turns.release()
+    return report, ws.store.put(msgspec.json.encode(report))
+
+
+@operation("POST /gates", allows="evaluation.write", prepares=_judged)
+def judge_gate(
+    ws: Workspace,
+    *,
+    candidate: str,
+    baseline: str = "",
+    holdout: str,
+    label: str,
+    gate: Gate,
+    allow_pickle: bool = False,
+    producer: str = "",
+) -> GateReport:
+    """Ask two versions about a dataset commit, judge them, and keep the report; no baseline is the best constant answer.
+
+    Nobody tells the door what came out. When the candidate passed, the graph says that the gate approved it.
+    """
+    report, body = ws.tx.prepared
+    kept = _keep_gate(ws, report, body, producer)
+    if report.passed:
+        ws.tx.link(kept.node, "approved", f"model:{report.candidate}")
+    return kept
+
+
+@operation("POST /gate-notes", allows="evaluation.write")
 def record_gate(ws: Workspace, *, body: str, producer: str = "") -> GateReport:
-    """Keep a gate's report; `body` is the hash of its JSON in the store. When it passed, the graph says that it approved the candidate."""
+    """Keep what somebody found out about rows that are no dataset commit; `body` is the hash of its JSON in the store.
+
+    It is a note: what the caller says, which opens no protected alias and approves nothing.
+    """
     report = _given(ws, body, GateReport)
+    if report.holdout:
+        raise InvalidInput(
+            f'A report on "{report.holdout}", a dataset commit, is not told but judged here: '
+            f"trine models gate {report.candidate} {report.holdout} --label COLUMN"
+        )
+    return _keep_gate(ws, report, body, producer)
+
+
+def _keep_gate(ws: Workspace, report: GateReport, body: str, producer: str) -> GateReport:
     name = _known(ws, report.candidate)
     if report.baseline:
         _known(ws, report.baseline)
@@ -54,8 +111,6 @@ def record_gate(ws: Workspace, *, body: str, producer: str = "") -> GateReport:
     _link(ws, kept.node, producer, report.candidate, report.holdout)
     if report.baseline:
         ws.tx.link(kept.node, "used", f"model:{report.baseline}")
-    if report.outcome == "pass":
-        ws.tx.link(kept.node, "approved", f"model:{report.candidate}")
     ws.tx.note(
         model=name,
         candidate=report.candidate,
@@ -64,6 +119,7 @@ def record_gate(ws: Workspace, *, body: str, producer: str = "") -> GateReport:
         metric=report.metric,
         difference=report.difference,
         reason=report.reason,
+        binding=report.binding,
     )
     return kept
 

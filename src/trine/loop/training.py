@@ -116,7 +116,7 @@ def _stored_report(turn: Turn, baseline: str) -> GateReport | None:
     facts = turn.facts
     asked = (facts.candidate, baseline, facts.holdout, facts.label, turn.loop.gate)
     for one in every(evaluation.list_gates, turn.ws, model=facts.candidate):
-        if (one.candidate, one.baseline, one.holdout, one.label, one.gate) == asked:
+        if one.binding and (one.candidate, one.baseline, one.holdout, one.label, one.gate) == asked:
             return one
     return None
 

@@ -130,6 +130,11 @@ def load_model(ref: str | ModelVersion, *, allow_pickle: bool = False, ws: Works
             f"{version.ref} is kept as a pickle: loading it runs code that came with it. "
             f"If you trust {version.author}, who registered it: load_model(…, allow_pickle=True)."
         )
+    if version.pickled and not ws.loads_pickles:
+        raise Refused(
+            f"{version.ref} is kept as a pickle, and this server loads none: that runs code which came with it. "
+            "Open the workspace itself (its folder or database), or start the server with --allow-pickle."
+        )
     with _lock:
         native = _kept.get(version.artifact)
     if native is None:

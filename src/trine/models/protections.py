@@ -159,7 +159,11 @@ def check_gate(ws: Workspace, gate: str, version: ModelVersion) -> str:
     node = gate if gate.startswith("gate:") else f"gate:{gate}"
     graph = walk(ws.tx.connection, ws.project, node, direction="up", depth=1)
     if not any(one.kind == "approved" and one.source == node and one.target == version.node for one in graph.edges):
-        raise CheckFailed(f"{version.ref} did not pass {node}. See: trine models report {node}", gate=node)
+        raise CheckFailed(
+            f"{version.ref} did not pass {node}, or that was on rows that are no dataset commit, which is a note and no gate. "
+            f"See: trine models report {node}",
+            gate=node,
+        )
     return node
 
 

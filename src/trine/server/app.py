@@ -50,12 +50,17 @@ MOST_LOGINS = 20
 """Logins that may wait: each costs a tenth of a second and 64 MiB, two go at once, and no other call waits for them."""
 
 
-def create_app(ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bool = False) -> Starlette:
+def create_app(
+    ws: Workspace, *, allow_hosts: tuple[str, ...] = (), embedded: bool = False, allow_pickle: bool = False
+) -> Starlette:
     """The ASGI application of a local workspace. `app.state.stop` is a coroutine that lets streams go before it ends.
 
     Embedded, its pages ask nobody to sign in: whoever reaches them acts as the owner of the workspace. Only on loopback.
+    Pickled models are loaded here, for gates, only with `allow_pickle`: that runs code which came with them.
     """
     rooms.load()
+    if not allow_pickle:
+        ws = ws.refusing_pickles()
     hosts = guard.hosts_of(allow_hosts)
     api = Api(ws)
     assert isinstance(ws.store, ObjectStore)

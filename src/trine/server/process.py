@@ -37,6 +37,7 @@ def run(
     store: str | None = None,
     allow_hosts: tuple[str, ...] = (),
     embedded: bool = False,
+    allow_pickle: bool = False,
 ) -> None:
     """Serve a workspace until stopped; `tell` is called once, when it listens. Embedded, pages need no signing in.
 
@@ -49,7 +50,7 @@ def run(
         listen(host, port) as listener,
         connect(location, store=store) as ws,
     ):
-        app = create_app(ws, allow_hosts=(host, *allow_hosts), embedded=embedded)
+        app = create_app(ws, allow_hosts=(host, *allow_hosts), embedded=embedded, allow_pickle=allow_pickle)
         config = uvicorn.Config(
             app,
             log_level="warning",
