@@ -147,3 +147,15 @@ print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
     for arguments in (("add", "in", "--name", "x"), ("checkout", "x", "out"), ("diff", "x", "x")):
         assert not loaded(*arguments) & heavy
     assert not loaded("status", "in") & (heavy | {"sqlalchemy", "alembic", "asyncio", "zstandard", "obstore"})
+
+
+def test_rows_are_edited(run: Run, folder: Path) -> None:
+    (folder / "a.csv").write_text("id,x\n1,1\n2,2\n3,3\n")
+    (folder / "b.csv").write_text("id,x\n1,10\n4,4\n")
+    run("add", "a.csv", "--name", "t", "--kind", "table")
+    assert (made := as_json(run("upsert", "b.csv", "--name", "t", "--key", "id", "--json")))["rows"] == 4
+    assert made["files"] == 3
+    made = as_json(run("upsert", "b.csv", "--name", "t", "--key", "id", "--copy-on-write", "--json"))
+    assert (made["rows"], made["files"]) == (4, 2)
+    assert "3 rows" in run("delete", "t", "--where", "x = 10", "--copy-on-write").stdout
+    assert "no column" in run("upsert", "b.csv", "--name", "t", "--key", "nothing", code=2).stderr

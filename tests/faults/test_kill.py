@@ -56,3 +56,15 @@ def test_nothing_acknowledged_is_lost(killing: Callable[[str], dict[str, Any]], 
 
 def test_no_event_is_lost(killing: Callable[[str], dict[str, Any]]) -> None:
     test_nothing_acknowledged_is_lost(killing, "door")
+
+
+def test_an_upsert_is_there_whole_or_not_at_all_wherever_it_is_killed(tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    done = subprocess.run(
+        [sys.executable, str(HERE / "lines.py"), str(max(KILLS // 3, 10)), str(seed), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "POLARS_MAX_THREADS": "2", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
+    assert int(done.stdout) > 500

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from trine.data import Commit
+    from trine.data.row_edits import Compat
     from trine.workspace import Located, Workspace
 
 FILE = click.Path(path_type=Path)
@@ -28,6 +29,7 @@ SHOWN = 20
 @option("--message", "-m", default="", help="What this version is.")
 @option("--tag", default="", help="Also name this version for good.")
 @option("--checks", type=FILE, help="Expectations (YAML) that the table must hold.")
+@option("--copy-on-write", is_flag=True, help="Write touched files anew, for readers that know no deletion vectors.")
 @command(example="trine data upsert corrections.csv --name sales --key id")
 def upsert(
     ws: Workspace,
@@ -38,13 +40,18 @@ def upsert(
     message: str,
     tag: str,
     checks: Path | None,
+    copy_on_write: bool,
 ) -> None:
-    """Commit the rows of a .parquet or .csv file over those with the same key; the others come after the last."""
+    """Commit the rows of a .parquet or .csv file in place of those with the same key; costs what changes."""
     from trine import data as room
     from trine.data.frames import read_table
 
     rows = read_table(path)
-    _told(room.upsert(rows, name=name, key=key, branch=branch, message=message, tag=tag, checks=checks, ws=ws))
+    compat = _compat(copy_on_write)
+    made = room.upsert(
+        rows, name=name, key=key, branch=branch, message=message, tag=tag, checks=checks, compat=compat, ws=ws
+    )
+    _told(made)
 
 
 @data.command("delete")
@@ -53,12 +60,18 @@ def upsert(
 @option("--branch", default="main", show_default=True)
 @option("--message", "-m", default="", help="What this version is.")
 @option("--tag", default="", help="Also name this version for good.")
+@option("--copy-on-write", is_flag=True, help="Write touched files anew, for readers that know no deletion vectors.")
 @command(example='trine data delete sales --where "amount < 0"')
-def delete(ws: Workspace, name: str, where: str, branch: str, message: str, tag: str) -> None:
+def delete(ws: Workspace, name: str, where: str, branch: str, message: str, tag: str, copy_on_write: bool) -> None:
     """Commit a table without the rows for which a condition is true."""
     from trine import data as room
 
-    _told(room.delete(where, name=name, branch=branch, message=message, tag=tag, ws=ws))
+    compat = _compat(copy_on_write)
+    _told(room.delete(where, name=name, branch=branch, message=message, tag=tag, compat=compat, ws=ws))
+
+
+def _compat(copy_on_write: bool) -> Compat:
+    return "copy-on-write" if copy_on_write else ""
 
 
 def _told(made: Commit) -> None:

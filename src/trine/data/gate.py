@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,12 +13,10 @@ from trine.data.checks import Checking
 from trine.data.commits import Commit
 from trine.data.expectations import CheckResult, Expectation
 from trine.data.foreign import foreign_rows
-from trine.data.merging import fold, merge
 from trine.data.profiles import Profile
-from trine.data.reading import local_file, profile_of, scan_commit
-from trine.data.sketches import FORMAT, Sketch, count_values, sketch, summarise
-from trine.data.trees import read_tree
-from trine.errors import Damaged, NotFound
+from trine.data.reading import profile_of, scan_commit
+from trine.data.sketched import Sketched
+from trine.data.sketches import Sketch, count_values, sketch
 from trine.workspace import Workspace
 
 
@@ -31,11 +29,23 @@ class Seen(NamedTuple):
 
 
 class Gate:
-    """Rows on their way into a table. What does not depend on the table is made once, however often `look` is called."""
+    """Rows on their way into a table. What does not depend on the table is made once, however often `look` is called.
 
-    def __init__(self, ws: Workspace, rows: pl.DataFrame) -> None:
+    With `gone`, these rows leave the table that the new ones come to; `whole` gives the rows of the table as it will be.
+    """
+
+    def __init__(
+        self,
+        ws: Workspace,
+        rows: pl.DataFrame,
+        *,
+        gone: pl.DataFrame | None = None,
+        whole: Callable[[], pl.LazyFrame] | None = None,
+    ) -> None:
         self._ws = ws
         self._rows = rows
+        self._gone = gone if gone is not None and gone.height else None
+        self._whole = whole
         self._sketch: Sketch | None = None
 
     def look(self, rules: Sequence[Expectation], *, base: Commit | None, head: Commit | None) -> Seen:
@@ -45,15 +55,20 @@ class Gate:
         One plan over the new rows, which takes the old ones in only where a rule has to see them.
         """
         ws, rows = self._ws, self._rows.lazy()
-        before = profile_of(ws, base) if base else None
-        parent = before or (profile_of(ws, head) if head and head.profile and rules else None)
+        parent = profile_of(ws, head) if head and head.profile and (base or rules) else None
+        before = parent if base else None
+        table = Sketched.read(ws, base, before) if base and before else Sketched()
+        if self._gone is not None and before:
+            table = table.without_rows(sketch(self._gone))
+            before = msgspec.structs.replace(before, rows=before.rows - self._gone.height)
+        whole = self._whole or (lambda: pl.concat([scan_commit(ws, base), rows]) if base else rows)
         checking = Checking(
             rules,
             rows,
             before=before,
             parent=parent,
-            known={one.rule.question: one for one in base.checks} if base else None,
-            whole=lambda: pl.concat([scan_commit(ws, base), rows]) if base else rows,
+            known=self._known(base) if base else None,
+            whole=whole,
             look_up=foreign_rows(ws),
         )
         try:
@@ -62,33 +77,22 @@ class Gate:
         except pl.exceptions.PolarsError as error:
             raise checking.blame(error) from error
         self._sketch = self._sketch or sketch(self._rows, collected.pop())
-        old = _sketches(ws, base, before) if base and before else []
-        profile, objects = _summed_up([*old, (self._sketch, "")])
+        profile, objects = table.with_rows(self._sketch).summed_up(whole)
         results = checking.results(collected, profile)
         if sample := checking.sample():
             profile = msgspec.structs.replace(profile, failing=blake3(sample).hexdigest())
             objects.append(sample)
         return Seen(results, profile, objects)
 
-
-def _summed_up(parts: list[tuple[Sketch, str]]) -> tuple[Profile, list[bytes]]:
-    """The profile of sketches, of which some are stored under a name, and those to store."""
-    sketches = fold([one for one, _ in parts])
-    names = {id(one): name for one, name in parts if name}
-    objects = {id(one): msgspec.msgpack.encode(one) for one in sketches if id(one) not in names}
-    names |= {key: blake3(data).hexdigest() for key, data in objects.items()}
-    return summarise(merge(sketches), [names[id(one)] for one in sketches]), list(objects.values())
-
-
-def _sketches(ws: Workspace, base: Commit, before: Profile) -> list[tuple[Sketch, str]]:
-    """The sketches of a table and their objects; made anew, part by part, when they cannot be used."""
-    try:
-        found = [(msgspec.msgpack.decode(ws.store.get(name), type=Sketch), name) for name in before.sketches]
-    except (NotFound, Damaged, msgspec.DecodeError):  # all of it can be had from the rows; verify names what is damaged
-        found = []
-    if found and all(one.format == FORMAT for one, _ in found):
-        return found
-    made: list[Sketch] = []
-    for entry in read_tree(ws.store, base.tree):
-        made = fold([*made, sketch(pl.read_parquet(local_file(ws, entry.hash), glob=False))])
-    return [(one, "") for one in made]
+    def _known(self, base: Commit) -> dict[Expectation, CheckResult]:
+        """What is known of the old rows that stay, by the question that was asked of them."""
+        known = {one.rule.question: one for one in base.checks}
+        if self._gone is None:
+            return known
+        # of a rule that some rows failed it is not known which: all are asked again
+        held = [one.rule.question for one in base.checks if one.asked and not one.failing]
+        checking = Checking(held, self._gone.lazy(), look_up=foreign_rows(self._ws))
+        went = checking.results(pl.collect_all(checking.plans))
+        return {
+            one.rule: msgspec.structs.replace(known[one.rule], asked=known[one.rule].asked - one.asked) for one in went
+        }

@@ -56,18 +56,19 @@ class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class Profile(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All columns of a table, in order. `sketches` are the objects that it was summed up from, and `failing` is the one with
-    rows that fail the commit's expectations, or empty."""
+    """All columns of a table, in order. `sketches` are the objects that it was summed up from, `gone` those with rows that
+    went since, and `failing` is the one with rows that fail the commit's expectations, or empty."""
 
     rows: int
     columns: tuple[ColumnProfile, ...]
     sketches: tuple[str, ...] = ()
     failing: str = ""
+    gone: tuple[str, ...] = ()
 
     @property
     def objects(self) -> tuple[str, ...]:
         """The objects that it names."""
-        return (*self.sketches, self.failing) if self.failing else self.sketches
+        return (*self.sketches, *self.gone, *([self.failing] if self.failing else []))
 
     def column(self, name: str) -> ColumnProfile | None:
         return next((one for one in self.columns if one.name == name), None)

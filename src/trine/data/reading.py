@@ -36,13 +36,13 @@ def load(ref: str, *, ws: Workspace | None = None) -> pl.LazyFrame:
 
 def scan_commit(ws: Workspace, commit: Commit) -> pl.LazyFrame:
     """A commit's rows, from checked local files."""
-    import polars as pl
+    from trine.data.parts import read_parts, scan_parts
 
     if commit.kind != "table":
         raise InvalidInput(
             f'Dataset "{commit.dataset}" holds files. Check them out: trine data checkout {commit.ref} FOLDER'
         )
-    return pl.scan_parquet([local_file(ws, entry.hash) for entry in read_tree(ws.store, commit.tree)], glob=False)
+    return scan_parts(ws, read_parts(ws.store, commit.tree))
 
 
 def local_file(ws: Workspace, hash_: str) -> Path:

@@ -1,30 +1,35 @@
-"""Editing the rows of a table: upsert by key, delete by predicate. Parts of the table that no edit touches stay as they are;
-one that is touched is stored as what is new of it, where it is large."""
+"""Editing the rows of a table: upsert by key, delete by predicate. No part of the table is changed: deletion vectors say
+which of their rows are gone, and new rows are a part of their own, so an edit costs what it changes.
+
+For readers that know no deletion vectors, `compat="copy-on-write"` writes the parts that are touched anew.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from trine.data import operations as door
 from trine.data.commits import Commit
 from trine.data.expectations import Checks
 from trine.data.frames import as_polars, first_line
-from trine.data.reading import local_file
+from trine.data.parts import PART, ROW, Part, positions_of, read_parts, rows_in, scan_numbered, schema_of
 from trine.data.references import head_of
-from trine.data.rows import ATTEMPTS, Part, commit_edited
-from trine.data.trees import Entry, read_tree
+from trine.data.rows import ATTEMPTS, Edited, NewRows, commit_edited
+from trine.data.trees import Entry
+from trine.data.vectors import Positions, encode_vector
 from trine.errors import Conflict, InvalidInput
 from trine.workspace import Workspace, current_workspace
 
 Key = str | Sequence[str]
 """The columns that tell rows apart."""
 
-_ROW = "__trine_row"
+Compat = Literal["", "copy-on-write"]
 
 
 class Edit(NamedTuple):
@@ -34,6 +39,12 @@ class Edit(NamedTuple):
     upserts: pl.DataFrame | None = None
     gone: pl.DataFrame | None = None
     where: pl.Expr | None = None
+
+    @property
+    def keys(self) -> pl.DataFrame:
+        """Of the rows that do not stay as they are."""
+        found = [one.select(self.key) for one in (self.upserts, self.gone) if one is not None]
+        return pl.concat(found).unique() if found else pl.DataFrame()
 
 
 def upsert(
@@ -45,12 +56,14 @@ def upsert(
     message: str = "",
     tag: str = "",
     checks: Checks = None,
+    compat: Compat = "",
     ws: Workspace | None = None,
 ) -> Commit:
-    """Commit rows by key: a row whose key is there takes the place of the old one, the others come after the last.
+    """Commit rows by key: a row whose key is there replaces the old one, and all of them come after the rows that stay.
 
-    `key` are the columns that tell rows apart (default: those of the `unique` check that the table passed). Raises
-    InvalidInput when a key is missing, or there twice; as `trine.data.commit` does otherwise.
+    `key` are the columns that tell rows apart (default: those of the `unique` check that the table passed). O(rows given):
+    old parts are looked through, not written again; with `compat="copy-on-write"` they are, and each row keeps its place.
+    Raises InvalidInput when a key is missing, or there twice; as `trine.data.commit` does otherwise.
     """
     ws = ws or current_workspace()
     rows = as_polars(frame)
@@ -64,7 +77,7 @@ def upsert(
         check_key(rows, columns, "the new rows")
         return Edit(columns, upserts=rows.select(list(head.schema)))
 
-    return _commit(ws, name, branch, edit, message or f"upsert {rows.height:,} rows", tag, checks)
+    return _commit(ws, name, branch, edit, message or f"upsert {rows.height:,} rows", tag, checks, compat)
 
 
 def delete(
@@ -75,9 +88,13 @@ def delete(
     message: str = "",
     tag: str = "",
     checks: Checks = None,
+    compat: Compat = "",
     ws: Workspace | None = None,
 ) -> Commit:
-    """Commit a table without the rows for which a predicate is true: a Polars expression, or SQL such as "delay < 0"."""
+    """Commit a table without the rows for which a predicate is true: a Polars expression, or SQL such as "delay < 0".
+
+    What it says of other rows (a mean, a rank) is about the whole table. `compat` as for `upsert`.
+    """
     ws = ws or current_workspace()
     if isinstance(where, str):
         try:
@@ -87,7 +104,7 @@ def delete(
         message = message or f"delete where {where}"
     else:
         predicate = where
-    return _commit(ws, name, branch, lambda _: Edit([], where=predicate), message or "delete rows", tag, checks)
+    return _commit(ws, name, branch, lambda _: Edit([], where=predicate), message or "delete rows", tag, checks, compat)
 
 
 def key_of(table: Commit, key: Key) -> list[str]:
@@ -113,71 +130,124 @@ def check_key(rows: pl.DataFrame, key: list[str], what: str) -> None:
         raise InvalidInput(f"The key is there more than once in {what}, for instance {twice.row(0, named=True)}.")
 
 
-def apply(ws: Workspace, table: Commit, edit: Edit) -> tuple[list[Entry], pl.DataFrame]:
-    """The parts of the edited table, all stored, and all its rows."""
-    entries: list[Entry] = []
+def apply(ws: Workspace, table: Commit, edit: Edit, compat: Compat = "") -> Edited:
+    """The table after an edit; what is new of it is stored."""
+    parts = read_parts(ws.store, table.tree)
+    schema = schema_of(ws, parts)
+    found = _found(scan_numbered(ws, parts, schema), edit)
+    if edit.upserts is not None and found.height:
+        check_key(found, edit.key, "the table's rows")
+    if compat == "copy-on-write":
+        return _rewritten(ws, table, parts, schema, found, edit)
+    kept = _marked(ws, parts, found)
+    fresh = edit.upserts if edit.upserts is not None else pl.DataFrame(schema=schema)
+    if fresh.height:
+        new = NewRows(fresh, table.dataset)
+        kept.append(new.after(parts))
+        ws.store.put(new.data)
+    return Edited(kept, fresh, gone=found.drop(PART, ROW))
+
+
+def _found(rows: pl.LazyFrame, edit: Edit) -> pl.DataFrame:
+    """The rows that do not stay as they are, and where they are."""
+    try:
+        if edit.where is not None:
+            return rows.filter(edit.where).collect(engine="streaming")
+        keys = edit.keys
+        if not keys.height:
+            return rows.collect_schema().to_frame()
+        if len(edit.key) == 1 and _is_plain(
+            keys.dtypes[0]
+        ):  # a filter reads the other columns where it finds something only
+            (name,) = edit.key
+            return rows.filter(pl.col(name).is_in(keys[name].implode())).collect(engine="streaming")
+        return rows.join(keys.lazy(), on=edit.key, how="semi", maintain_order="left").collect(engine="streaming")
+    except pl.exceptions.PolarsError as error:
+        raise InvalidInput(f"The rows to change cannot be found: {first_line(error)}") from error
+
+
+def _is_plain(kind: pl.DataType) -> bool:
+    return kind.is_integer() or kind.is_temporal() or kind == pl.String
+
+
+def _marked(ws: Workspace, parts: list[Part], found: pl.DataFrame) -> list[Part]:
+    """The parts with what was found marked as gone. One with nothing left goes, but for the newest: it has all columns."""
+    marks = {int(key[0]): rows[ROW] for key, rows in found.select(PART, ROW).partition_by(PART, as_dict=True).items()}
+    kept: list[Part] = []
+    vectors: list[bytes] = []
+    touched: list[int] = []
+    for number, part in enumerate(parts):
+        if number in marks:
+            gone: Positions = np.union1d(positions_of(ws, part), marks[number].to_numpy().astype(np.uint64))
+            if number < len(parts) - 1 and len(gone) == rows_in(ws, part):
+                continue
+            touched.append(len(kept))
+            vectors.append(encode_vector(gone))
+        kept.append(part)
+    for at, name, data in zip(touched, ws.store.put_many(vectors), vectors, strict=True):
+        kept[at] = kept[at].beside(name, len(data))
+    return kept
+
+
+def _rewritten(
+    ws: Workspace, table: Commit, parts: list[Part], schema: pl.Schema, found: pl.DataFrame, edit: Edit
+) -> Edited:
+    """The table with the parts that are touched, or have a vector, written anew; a row that is replaced keeps its place."""
+    new = edit.upserts if edit.upserts is not None else pl.DataFrame(schema=schema)
+    made: list[Part] = []
     frames: list[pl.DataFrame] = []
-    left = edit.upserts
-    old = read_tree(ws.store, table.tree)
-    for entry in old:
-        rows = pl.read_parquet(local_file(ws, entry.hash), glob=False)
-        edited, left = _edited(rows, edit, left)
-        if edited is rows:
-            entries.append(entry)
-        elif edited.height:
-            entries.append(_store(ws, entry, edited))
-        frames.append(edited)
-    if left is not None and left.height:
-        part = Part(left, table.dataset)
-        entries.append(part.entry(old))
-        ws.store.put(part.data)
-        frames.append(left)
-    if not entries:  # a table keeps its columns when all its rows are gone
-        entries.append(_store(ws, old[0], frames[0]))
-    return entries, pl.concat(frames)
+    for number, part in enumerate(parts):
+        rows = scan_numbered(ws, [part], schema).drop(PART).collect()
+        here = found.filter(pl.col(PART) == number)
+        if here.height:
+            rows = rows.join(here.select(ROW), on=ROW, how="anti", maintain_order="left")
+            if edit.key:
+                put = here.select(ROW, *edit.key).join(new, on=edit.key, how="inner").select(rows.columns)
+                rows = pl.concat([rows, put]).sort(ROW)
+        rows = rows.drop(ROW)
+        if here.height or part.vector:
+            if not rows.height and number < len(parts) - 1:
+                continue
+            part = _store(ws, part, rows)
+        made.append(part)
+        frames.append(rows)
+    if edit.key:
+        new = new.join(found.select(edit.key), on=edit.key, how="anti", maintain_order="left")
+    if new.height:
+        added = NewRows(new, table.dataset)
+        made.append(added.after(parts))
+        ws.store.put(added.data)
+        frames.append(new)
+    return Edited(made, pl.concat(frames))
 
 
-def _edited(rows: pl.DataFrame, edit: Edit, left: pl.DataFrame | None) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """One part as it is after the edit (the same object when nothing changes), and the upserts that are not in it."""
-    made = rows
-    if edit.where is not None:
-        try:
-            kept = made.filter(~edit.where.fill_null(False))
-        except pl.exceptions.PolarsError as error:
-            raise InvalidInput(f"The rows to delete cannot be found: {first_line(error)}") from error
-        made = kept if kept.height < made.height else made
-    if edit.gone is not None and edit.gone.height:
-        kept = made.join(edit.gone, on=edit.key, how="anti", maintain_order="left")
-        made = kept if kept.height < made.height else made
-    if left is not None and left.height:
-        numbered = made.with_row_index(_ROW)
-        hits = left.join(numbered.select(_ROW, *edit.key), on=edit.key, how="inner")
-        if hits.height:
-            check_key(hits, edit.key, "the table's rows")
-            rest = numbered.join(hits.select(_ROW), on=_ROW, how="anti")
-            made = pl.concat([rest, hits.select(rest.columns)]).sort(_ROW).drop(_ROW)
-            left = left.join(hits.select(edit.key), on=edit.key, how="anti", maintain_order="left")
-    return made, left
-
-
-def _store(ws: Workspace, old: Entry, rows: pl.DataFrame) -> Entry:
+def _store(ws: Workspace, old: Part, rows: pl.DataFrame) -> Part:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "part.parquet"
         rows.write_parquet(path, compression="zstd", compression_level=3)
-        ((hash_, size),) = ws.store.put_files([path], [old.hash])
-    return Entry(old.path, hash_, size)
+        ((hash_, size),) = ws.store.put_files([path], [old.file.hash])
+    return Part(Entry(old.file.path, hash_, size))
 
 
 def _commit(
-    ws: Workspace, name: str, branch: str, edit: Callable[[Commit], Edit], message: str, tag: str, checks: Checks
+    ws: Workspace,
+    name: str,
+    branch: str,
+    edit: Callable[[Commit], Edit],
+    message: str,
+    tag: str,
+    checks: Checks,
+    compat: Compat,
 ) -> Commit:
+    if compat not in ("", "copy-on-write"):
+        raise InvalidInput(f'There is one compat, "copy-on-write", not "{compat}".')
     for attempt in range(1, ATTEMPTS + 1):
         head = head_of(ws, name, branch) or door.get_commit(ws, name=name, ref=branch)
         if head.kind != "table":
             raise InvalidInput(f'Dataset "{name}" holds files, not rows.')
-        entries, rows = apply(ws, head, edit(head))
+        edited = apply(ws, head, edit(head), compat)
         try:
-            return commit_edited(ws, head, entries, rows, branch=branch, message=message, tag=tag, checks=checks)
+            return commit_edited(ws, head, edited, branch=branch, message=message, tag=tag, checks=checks)
         except Conflict as error:  # what is edited is told by key or condition, so it can be done on the new head
             if attempt == ATTEMPTS or "now" not in error.details:
                 raise

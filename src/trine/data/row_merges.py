@@ -56,8 +56,8 @@ def merge_rows(
     upserts, gone = pl.concat([yours.added, yours.after]), yours.removed.select(columns)
     if prefer == "ours":
         upserts, gone = (one.join(clash, on=columns, how="anti", maintain_order="left") for one in (upserts, gone))
-    entries, rows = apply(ws, ours, Edit(columns, upserts=upserts, gone=gone))
-    return commit_edited(ws, ours, entries, rows, branch=branch, message=message, merged=theirs.id)
+    edited = apply(ws, ours, Edit(columns, upserts=upserts, gone=gone))
+    return commit_edited(ws, ours, edited, branch=branch, message=message, merged=theirs.id)
 
 
 def merge_conflicts(

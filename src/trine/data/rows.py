@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import polars as pl
@@ -13,12 +13,13 @@ from blake3 import blake3
 
 from trine.data import operations as door
 from trine.data.commits import Commit
-from trine.data.expectations import Checks, Expectation
+from trine.data.expectations import Checks
 from trine.data.frames import as_polars, first_line
-from trine.data.gate import Gate
+from trine.data.gate import Gate, Seen
+from trine.data.parts import FILE, Part, entries_of, read_parts, scan_parts
 from trine.data.references import head_of
 from trine.data.suites import rules_of
-from trine.data.trees import Entry, encode_tree, read_tree
+from trine.data.trees import Entry, encode_tree
 from trine.errors import CheckFailed, Conflict, InvalidInput
 from trine.workspace import Workspace, active_producer, current_workspace
 
@@ -54,18 +55,20 @@ def commit(
     if mode not in ("append", "replace"):
         raise InvalidInput(f'The mode of a commit is "append" or "replace", not "{mode}".')
     rules = rules_of(ws, name, checks)
-    part = Part(as_polars(frame), name)
-    data = part.data  # rows that cannot be kept are refused first
+    new = NewRows(as_polars(frame), name)
+    data = new.data  # rows that cannot be kept are refused first
+    gate = Gate(ws, new.rows)
     for attempt in range(1, ATTEMPTS + 1):
         head = head_of(ws, name, branch)
         base = head if head and head.kind == "table" and mode == "append" else None
-        if base and list(base.schema.items()) != list(part.schema.items()):
-            raise InvalidInput(_difference(name, base.schema, part.schema))
-        entries = read_tree(ws.store, base.tree) if base else []
-        entries.append(part.entry(entries))
+        if base and list(base.schema.items()) != list(new.schema.items()):
+            raise InvalidInput(_difference(name, base.schema, new.schema))
+        parts = read_parts(ws.store, base.tree) if base else []
+        parts.append(new.after(parts))
         ws.store.put(data)
+        seen = gate.look(rules, base=base, head=head)
         try:
-            return _commit(ws, head, base, part, entries, rules, name, branch, message, tag, inputs)
+            return _commit(ws, head, name, branch, parts, new.schema, seen, message, tag, inputs)
         except Conflict as error:
             if mode == "replace" or attempt == ATTEMPTS or "now" not in error.details:
                 raise
@@ -73,11 +76,18 @@ def commit(
     raise AssertionError("the last attempt returns or raises")
 
 
+class Edited(NamedTuple):
+    """A table that was changed: its parts, all stored, and what is new and gone. Without `gone`, `fresh` is all of its rows."""
+
+    parts: list[Part]
+    fresh: pl.DataFrame
+    gone: pl.DataFrame | None = None
+
+
 def commit_edited(
     ws: Workspace,
     head: Commit,
-    entries: list[Entry],
-    rows: pl.DataFrame,
+    edited: Edited,
     *,
     branch: str,
     message: str,
@@ -86,30 +96,30 @@ def commit_edited(
     inputs: Sequence[str] = (),
     merged: str = "",
 ) -> Commit:
-    """Commit a table some of whose parts were changed, and are stored: `entries` are its parts, `rows` all that is in them."""
-    name = head.dataset
-    rules = rules_of(ws, name, checks)
-    return _commit(ws, head, None, Part(rows, name), entries, rules, name, branch, message, tag, inputs, merged)
+    """Commit an edited table: profile and expectations are of all of it."""
+    rules = rules_of(ws, head.dataset, checks)
+    gate = Gate(ws, edited.fresh, gone=edited.gone, whole=lambda: scan_parts(ws, edited.parts))
+    seen = gate.look(rules, base=None if edited.gone is None else head, head=head)
+    return _commit(ws, head, head.dataset, branch, edited.parts, head.schema, seen, message, tag, inputs, merged)
 
 
 def _commit(
     ws: Workspace,
     head: Commit | None,
-    base: Commit | None,
-    part: Part,
-    entries: list[Entry],
-    rules: Sequence[Expectation],
     name: str,
     branch: str,
+    parts: list[Part],
+    schema: dict[str, str],
+    seen: Seen,
     message: str,
     tag: str,
     inputs: Sequence[str],
     merged: str = "",
 ) -> Commit:
-    """Commit parts that are stored, the last of which comes after those of `base`, or is all there is."""
-    results, profile, objects = part.gate(ws).look(rules, base=base, head=head)
+    """Commit parts that are stored, and what was seen of their rows."""
+    entries = entries_of(parts)
     tree, pages = encode_tree(entries)
-    *_, profile_object = ws.store.put_many([*pages, *objects, msgspec.json.encode(profile)])
+    *_, profile = ws.store.put_many([*pages, *seen.objects, msgspec.json.encode(seen.profile)])
     made = door.commit_dataset(
         ws,
         name=name,
@@ -117,12 +127,12 @@ def _commit(
         tree=tree,
         expect=head.id if head else "",
         branch=branch,
-        rows=profile.rows,
+        rows=seen.profile.rows,
         files=len(entries),
         size_bytes=sum(entry.size for entry in entries),
-        schema=part.schema,
-        profile=profile_object,
-        checks=results,
+        schema=schema,
+        profile=profile,
+        checks=seen.results,
         message=message,
         tag=tag,
         producer=active_producer(),
@@ -134,8 +144,8 @@ def _commit(
     return made
 
 
-class Part:
-    """Rows on their way into a table; what does not depend on the table is made once."""
+class NewRows:
+    """Rows on their way into a table."""
 
     def __init__(self, rows: pl.DataFrame, name: str) -> None:
         if not rows.width:
@@ -143,12 +153,6 @@ class Part:
         self.rows = rows
         self.schema = {column: str(kind) for column, kind in rows.schema.items()}
         self.name = name
-        self._gate: Gate | None = None
-
-    def gate(self, ws: Workspace) -> Gate:
-        """What looks at the rows before they are in the table."""
-        self._gate = self._gate or Gate(ws, self.rows)
-        return self._gate
 
     @functools.cached_property
     def data(self) -> bytes:
@@ -160,10 +164,10 @@ class Part:
             raise InvalidInput(f'The rows for "{self.name}" cannot be kept as Parquet: {first_line(error)}') from error
         return buffer.getvalue()
 
-    def entry(self, before: Sequence[Entry]) -> Entry:
-        """The part's place in the table, after those that are there."""
-        number = int(before[-1].path.removeprefix("part-").removesuffix(".parquet")) + 1 if before else 0
-        return Entry(f"part-{number:05d}.parquet", blake3(self.data).hexdigest(), len(self.data))
+    def after(self, parts: Sequence[Part]) -> Part:
+        """The part that they are, after those that are there."""
+        number = int(parts[-1].file.path.removeprefix("part-").removesuffix(FILE)) + 1 if parts else 0
+        return Part(Entry(f"part-{number:05d}{FILE}", blake3(self.data).hexdigest(), len(self.data)))
 
 
 def refusal(made: Commit) -> CheckFailed:
