@@ -66,7 +66,7 @@ def roll(turn: Turn) -> Move | None:
 
 def _begin(turn: Turn) -> Move | None:
     """The first step of a canary; without one, or where nothing was served, all of the traffic at once."""
-    from trine.serving import Variant
+    from trine.serving import Variant, moves
     from trine.serving import operations as serving
 
     loop, facts = turn.loop, turn.facts
@@ -84,7 +84,7 @@ def _begin(turn: Turn) -> Move | None:
         return served
     try:
         rollout = turn.once(
-            serving.start_rollout,
+            moves.start_rollout,
             "rollout",
             endpoint=loop.endpoint,
             model=facts.candidate,
