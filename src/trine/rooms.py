@@ -4,7 +4,7 @@ import importlib
 
 DOORS = (
     "access.operations", "access.audit", "access.graph", "access.webhooks",
-    "data.operations", "data.aliases", "data.describing", "data.pins", "data.records", "data.remotes",
+    "data.operations", "data.aliases", "data.describing", "data.pins", "data.records", "data.remotes", "data.staging", "data.uploads",
     "tracking.operations", "tracking.importing", "tracking.removing",
     "features.operations", "models.operations", "models.importing", "models.receiving", "evaluation.operations",
     "pipelines.operations", "serving.operations", "serving.parts", "monitoring.operations",

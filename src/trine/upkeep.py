@@ -2,7 +2,8 @@
 
 The ledger is searched whole, text column by text column: an object stays as long as its hash stands anywhere in it, outside
 the event log and the graph, so a room that forgets to say what it keeps loses nothing. Columns that are declared to hold
-objects (`trine.ledger.is_object`) say more: what they name must be there, and what those objects name in turn.
+objects (`trine.ledger.is_object`) say more: what they name must be there, and what those objects name in turn. Columns that
+only tell of objects (`tells_of_object`) keep none.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ def _roots(connection: Connection) -> Iterator[tuple[Column[Any], str, set[str]]
 
 
 def _may_hold(column: Column[Any]) -> bool:
-    return isinstance(column.type, String) and (column.type.length or _DIGITS) >= _DIGITS
+    return isinstance(column.type, String) and (column.type.length or _DIGITS) >= _DIGITS and "tells" not in column.info
 
 
 def _hashes(text: str) -> set[str]:

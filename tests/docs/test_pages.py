@@ -63,7 +63,7 @@ def test_what_the_page_shows_works(page: Path, tmp_path: Path) -> None:
     folder.mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRINE_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment["PYTHONPATH"] = str(folder)
+    environment["PYTHONPATH"] = f"{folder}{os.pathsep}{ROOT / 'src'}"
     done = subprocess.run(
         [sys.executable, str(program)], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )

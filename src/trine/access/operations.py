@@ -9,7 +9,7 @@ from sqlalchemy import Select, and_, delete, insert, not_, or_, select, update
 
 from trine import rooms
 from trine.access.passwords import hash_password
-from trine.access.principals import authorise, new_token_secret, roles_of
+from trine.access.principals import authorise, new_token_secret, roles_of, secret_key
 from trine.access.roles import VERBS, includes
 from trine.access.tables import access_grant, approval, policy, principal, token
 from trine.errors import Conflict, InvalidInput, NotFound, Refused, nearest
@@ -39,7 +39,8 @@ class PrincipalInfo(msgspec.Struct, frozen=True):
 
 
 class TokenInfo(msgspec.Struct, frozen=True):
-    """A token without its secret. `text` is filled once, in the answer that created it."""
+    """A token without its secret. `text` is filled once, in the answer that created it, and so is `secret_key`, when it
+    signs requests: the access key id is its `id`."""
 
     id: str
     principal: str
@@ -50,6 +51,8 @@ class TokenInfo(msgspec.Struct, frozen=True):
     expires_us: int | None
     revoked_us: int | None
     text: str = ""
+    signs: bool = False
+    secret_key: str = ""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -204,21 +207,23 @@ def create_token(
     everywhere: bool = False,
     expires_s: Annotated[int, msgspec.Meta(ge=0, le=10 * 366 * 86_400)] = 90 * 86_400,
     description: str = "",
+    signs: bool = False,
 ) -> TokenInfo:
-    """A new token for a principal; its text is in this answer only. `expires_s` 0 means it never expires."""
+    """A new token for a principal; its text is in this answer only. `expires_s` 0 means it never expires. With `signs` it is
+    also a key pair, for clients of S3 and lakeFS."""
     _principal(ws, principal_name)
     _check_scopes(scopes)
     if everywhere:
         require_everywhere(ws, "a token for every project")
     if wider := [scope for scope in scopes if not any(includes(own, scope) for own in ws.principal.scopes)]:
         raise Refused(f"A token cannot make one that may do more: it has no scope that includes {', '.join(wider)}.")
-    info = _new_token(ws, principal_name, scopes, "*" if everywhere else ws.project, expires_s, description)
+    info = _new_token(ws, principal_name, scopes, "*" if everywhere else ws.project, expires_s, description, signs)
     ws.tx.touch(f"token:{info.id}", after=[principal_name, scopes])
     return info
 
 
 def _new_token(
-    ws: Workspace, name: str, scopes: list[str], project: str, expires_s: int, description: str
+    ws: Workspace, name: str, scopes: list[str], project: str, expires_s: int, description: str, signs: bool
 ) -> TokenInfo:
     tx = ws.tx
     identity, text, hashed = new_token_secret()
@@ -232,9 +237,11 @@ def _new_token(
         tx.now_us + expires_s * 1_000_000 if expires_s else None,
         None,
         text,
+        signs,
+        secret_key(hashed) if signs else "",
     )
     row = msgspec.structs.asdict(info) | {"hash": hashed, "scopes": msgspec.json.encode(scopes).decode()}
-    del row["text"]
+    del row["text"], row["secret_key"]
     tx.execute(insert(token).values(row))
     return info
 
@@ -273,6 +280,7 @@ def _token(row: Any) -> TokenInfo:
         row.created_us,
         row.expires_us,
         row.revoked_us,
+        signs=row.signs,
     )
 
 

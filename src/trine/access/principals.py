@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import hashlib
 import hmac
 import secrets
+from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.engine import Connection
 
 from trine.access.roles import ROLES, covers, verb_of
@@ -47,6 +49,15 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def secret_key(hashed: str) -> str:
+    """The secret access key of a token that signs requests, from the hash that is kept of its secret.
+
+    A signature can only be checked with what made it, so whoever reads the table of tokens can sign: only tokens that were
+    made for it are taken.
+    """
+    return base64.b64encode(hmac.digest(bytes.fromhex(hashed), b"secret access key", "sha256"))[:40].decode()
+
+
 _TOKEN = (
     select(token, principal.c.disabled)
     .join_from(token, principal, token.c.principal == principal.c.name)
@@ -66,11 +77,30 @@ def by_token(connection: Connection, text: str, now_us: int) -> Principal:
     identity, _, secret = text.removeprefix(PREFIX).partition("_")
     if not (text.startswith(PREFIX) and len(identity) == 16 and secret and text.isascii()):
         raise wrong
-    row = connection.execute(_TOKEN, {"token_id": identity}).first()
+    row = _valid(connection, identity, now_us)
     if row is None or not hmac.compare_digest(row.hash, hash_secret(secret)):
         raise wrong
-    if row.revoked_us is not None or (row.expires_us is not None and row.expires_us <= now_us) or row.disabled:
-        raise wrong
+    return _principal_of(row)
+
+
+def by_key(connection: Connection, key_id: str, now_us: int) -> tuple[Principal, str]:
+    """The principal that an access key id stands for, and the secret that has to have signed. Raises Unauthenticated."""
+    row = _valid(connection, key_id, now_us) if key_id.isascii() and len(key_id) == 16 else None
+    if row is None or not row.signs:
+        raise Unauthenticated(
+            "The access key is not valid, expired or revoked. Make a key pair: trine access token create … --keys"
+        )
+    return _principal_of(row), secret_key(row.hash)
+
+
+def _valid(connection: Connection, identity: str, now_us: int) -> Row[Any] | None:
+    row = connection.execute(_TOKEN, {"token_id": identity}).first()
+    if row is None or row.revoked_us is not None or row.disabled:
+        return None
+    return row if row.expires_us is None or row.expires_us > now_us else None
+
+
+def _principal_of(row: Row[Any]) -> Principal:
     return Principal(row.principal, project=row.project, scopes=tuple(msgspec.json.decode(row.scopes)))
 
 

@@ -37,6 +37,7 @@ token = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger, nullable=True),
     Column("revoked_us", BigInteger, nullable=True),
+    Column("signs", Boolean, nullable=False, comment="whether it is a key pair too"),
     Index(None, "principal"),
 )
 

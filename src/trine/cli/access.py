@@ -122,9 +122,19 @@ def token() -> None:
 @option("--days", default=90, show_default=True, help="Valid for that many days; 0 means for ever.")
 @option("--everywhere", is_flag=True, help="For every project.")
 @option("--description", default="", help="What it is for.")
-@command(example="trine access token create service:ci --scope 'models.*' --days 30")
+@option("--keys", is_flag=True, help="A key pair too, for clients of S3 and lakeFS: shown instead, as two variables.")
+@command(
+    example="trine access token create service:ci --scope 'models.*' --days 30\n"
+    "export $(trine access token create user:ana --keys)"
+)
 def token_create(
-    ws: Workspace, principal_name: str, scopes: tuple[str, ...], days: int, everywhere: bool, description: str
+    ws: Workspace,
+    principal_name: str,
+    scopes: tuple[str, ...],
+    days: int,
+    everywhere: bool,
+    description: str,
+    keys: bool,
 ) -> None:
     """Make a token; its text is shown once."""
     from trine.access import operations
@@ -136,8 +146,10 @@ def token_create(
         everywhere=everywhere,
         expires_s=days * 86_400,
         description=description,
+        signs=keys,
     )
-    show(made, text=made.text)
+    pair = f"AWS_ACCESS_KEY_ID={made.id}\nAWS_SECRET_ACCESS_KEY={made.secret_key}"
+    show(made, text=pair if keys else made.text)
 
 
 @token.command("ls")

@@ -352,3 +352,4 @@ from trine.cli import data_import as data_import  # noqa: E402
 from trine.cli import data_lock as data_lock  # noqa: E402
 from trine.cli import data_remotes as data_remotes  # noqa: E402
 from trine.cli import data_rows as data_rows  # noqa: E402
+from trine.cli import data_staged as data_staged  # noqa: E402

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trine.data.aliases import digests, find_object
     from trine.data.cards import DataCard, card
     from trine.data.changes import Changes, Diff, Status, diff, status
     from trine.data.checkouts import checkout
@@ -61,12 +62,14 @@ if TYPE_CHECKING:
         unique,
     )
     from trine.data.sketches import profile_frame
+    from trine.data.staging import commit_staged
     from trine.data.streams import Stream, stream
     from trine.data.suggestions import suggest
     from trine.data.suites import Suite, expect, expected
     from trine.data.verification import verify
 
 _HOMES = {
+    "aliases": ("digests", "find_object"),
     "cards": ("DataCard", "card"),
     "croissant_json": ("croissant",),
     "changes": ("Changes", "Diff", "Status", "diff", "status"),
@@ -95,6 +98,7 @@ _HOMES = {
         "sum_between", "unique",
     ),
     "sketches": ("profile_frame",),
+    "staging": ("commit_staged",),
     "suggestions": ("suggest",),
     "suites": ("Suite", "expect", "expected"),
     "streams": ("Stream", "stream"),
@@ -125,6 +129,7 @@ __all__ = [
     "check",
     "checkout",
     "commit",
+    "commit_staged",
     "compare",
     "croissant",
     "dataset",
@@ -132,6 +137,7 @@ __all__ = [
     "delete",
     "diff",
     "diff_rows",
+    "digests",
     "distinct_count",
     "distinct_share",
     "drift",
@@ -141,6 +147,7 @@ __all__ = [
     "expression",
     "failed_sample",
     "failing_rows",
+    "find_object",
     "follow",
     "foreign_key",
     "fresh",

@@ -11,7 +11,16 @@ from sqlalchemy import and_, delete, insert, or_, select, update
 from trine.data.commits import Commit, DatasetInfo, Kind, commit_of
 from trine.data.expectations import CheckResult
 from trine.data.suites import need_answers
-from trine.data.tables import data_commit, data_fact, data_ref, data_suite, dataset
+from trine.data.tables import (
+    data_commit,
+    data_fact,
+    data_header,
+    data_ref,
+    data_staged,
+    data_suite,
+    data_upload,
+    dataset,
+)
 from trine.errors import Conflict, InvalidInput, NotFound, nearest
 from trine.ids import canonical_json, digest
 from trine.operations import Done, Limit, Name, Page, operation, page_of, page_start
@@ -242,12 +251,14 @@ def create_branch(ws: Workspace, *, name: str, branch: Name, ref: str = "main") 
 
 @operation("DELETE /datasets/{name}/refs/{ref}", allows="data.delete")
 def delete_ref(ws: Workspace, *, name: str, ref: str) -> Done:
-    """Remove a branch or tag; its commits stay."""
+    """Remove a branch or tag; its commits stay, what is staged on it goes."""
     _dataset(ws, name)
     old = _ref(ws, name, ref)
     if old is None:
         raise NotFound(f'Dataset "{name}" has no branch or tag "{ref}".')
     ws.tx.execute(delete(data_ref).where(*_is(ws, name, ref)))
+    staged = (data_staged.c.project == ws.project, data_staged.c.dataset == name, data_staged.c.branch == ref)
+    ws.tx.execute(delete(data_staged).where(*staged))
     ws.tx.touch(f"dataset:{name}", before=[ref, old.commit])
     return Done(f"{name}@{ref}")
 
@@ -261,6 +272,9 @@ def delete_dataset(ws: Workspace, *, name: str) -> Done:
         (data_commit, data_commit.c.dataset),
         (data_suite, data_suite.c.dataset),
         (data_fact, data_fact.c.dataset),
+        (data_staged, data_staged.c.dataset),
+        (data_header, data_header.c.dataset),
+        (data_upload, data_upload.c.dataset),
         (dataset, dataset.c.name),
     ):
         ws.tx.execute(delete(table).where(table.c.project == ws.project, column == name))

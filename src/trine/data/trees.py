@@ -6,6 +6,7 @@ page and the root) and never holds more than four times that. The root's hash is
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
@@ -127,10 +128,34 @@ def named_in(store: Store, tree: str, opened: set[str]) -> Iterator[str]:
 
 def read_root(store: Store, tree: str) -> list[str]:
     """The pages of a tree, as objects."""
+    return [page.hash for page in _pages(store, tree)]
+
+
+def _pages(store: Store, tree: str) -> list[_Page]:
     root = _decode(store.get(tree), _Root, tree)
     if root.format != "tree-1":
         raise InvalidInput(f"Tree {tree} has format {root.format!r}, which this Trine cannot read. Upgrade it.")
-    return [page.hash for page in root.pages]
+    return root.pages
+
+
+def entries_from(store: Store, tree: str, start: str) -> Iterator[Entry]:
+    """The entries of a tree from a path on (which need not be there), in order; reads a page when it is reached."""
+    pages = _pages(store, tree)
+    first = max(0, bisect_right(pages, start, key=lambda page: page.first) - 1)
+    for page in pages[first:]:
+        yield from (entry for entry in read_page(store, page.hash) if entry.path >= start)
+
+
+def look_up(store: Store, tree: str, paths: Iterable[str]) -> dict[str, Entry]:
+    """The entries with these paths, as far as they are there; reads the pages that could hold them."""
+    pages = _pages(store, tree)
+    wanted: dict[str, set[str]] = {}
+    for path in paths:
+        if at := bisect_right(pages, path, key=lambda page: page.first):
+            wanted.setdefault(pages[at - 1].hash, set()).add(path)
+    return {
+        entry.path: entry for page, some in wanted.items() for entry in read_page(store, page) if entry.path in some
+    }
 
 
 def read_page(store: Store, page: str) -> list[Entry]:

@@ -101,6 +101,11 @@ def is_object(*, opened_by: str = "") -> dict[str, str]:
     return {"object": opened_by}
 
 
+def tells_of_object() -> dict[str, str]:
+    """The `info` of a column that tells something of a stored object and does not keep it."""
+    return {"tells": "object"}
+
+
 def upsert(table: Table, columns: Iterable[str] = (), *, keep: bool = False) -> Insert:
     """INSERT … ON CONFLICT (primary key) DO UPDATE of `columns` (default: all that are no key), or DO NOTHING with `keep`.
 

@@ -12,6 +12,7 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -34,6 +35,7 @@ from trine.server.folding import fold_spool
 from trine.server.mlflow import Mlflow
 from trine.server.objects import Objects
 from trine.server.routing import split, tree_of
+from trine.server.s3 import S3
 from trine.server.stream import Stream
 from trine.server.ui import Site
 from trine.settings import check_project
@@ -109,6 +111,7 @@ def create_app(
             route("/lfs/{project}/objects/{oid}", digests.lfs_object, "GET", "PUT", below=""),
         ],
         lifespan=lifespan,
+        middleware=[Middleware(S3, ws=ws, hosts=hosts, embedded=embedded)],
         exception_handlers={HTTPException: _on_http_error, Exception: _on_error},
     )
     app.router.redirect_slashes = False

@@ -113,6 +113,7 @@ def upgrade() -> None:
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project", "algorithm", "digest", name=op.f("pk_data_alias")),
     )
+    op.create_index(op.f("ix_data_alias_project_object"), "data_alias", ["project", "object"], unique=False)
     op.create_table(
         "data_commit",
         sa.Column("project", sa.Text(), nullable=False),
@@ -151,6 +152,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "dataset", "name", name=op.f("pk_data_fact")),
     )
     op.create_table(
+        "data_header",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("dataset", sa.Text(), nullable=False),
+        sa.Column("file", sa.String(length=32), nullable=False, comment="half a digest of path and object"),
+        sa.Column("content_type", sa.Text(), nullable=False),
+        sa.Column("metadata", sa.Text(), nullable=False, comment="JSON object of texts"),
+        sa.PrimaryKeyConstraint("project", "dataset", "file", name=op.f("pk_data_header")),
+    )
+    op.create_table(
+        "data_kept",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("object", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("project", "object", name=op.f("pk_data_kept")),
+        comment="files that were stored by digest (DVC, git-lfs) and stay, whatever datasets need",
+    )
+    op.create_table(
         "data_ref",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("dataset", sa.Text(), nullable=False),
@@ -170,6 +187,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_data_remote")),
     )
     op.create_table(
+        "data_staged",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("dataset", sa.Text(), nullable=False),
+        sa.Column("branch", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("object", sa.String(length=64), nullable=False, comment="or empty: the file goes"),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("executable", sa.Boolean(), nullable=False),
+        sa.Column("change", sa.String(length=32), nullable=False, comment="another one whenever the row changes"),
+        sa.Column("changed_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "dataset", "branch", "path", name=op.f("pk_data_staged")),
+    )
+    op.create_table(
         "data_suite",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("dataset", sa.Text(), nullable=False),
@@ -178,6 +208,29 @@ def upgrade() -> None:
         sa.Column("author", sa.Text(), nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project", "dataset", "number", name=op.f("pk_data_suite")),
+    )
+    op.create_table(
+        "data_upload",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("dataset", sa.Text(), nullable=False),
+        sa.Column("branch", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("content_type", sa.Text(), nullable=False),
+        sa.Column("metadata", sa.Text(), nullable=False, comment="JSON object of texts"),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "id", name=op.f("pk_data_upload")),
+    )
+    op.create_table(
+        "data_upload_part",
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("upload", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("object", sa.String(length=64), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("md5", sa.String(length=32), nullable=False),
+        sa.Column("changed_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("project", "upload", "number", name=op.f("pk_data_upload_part")),
     )
     op.create_table(
         "dataset",
@@ -837,6 +890,7 @@ def upgrade() -> None:
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.Column("expires_us", sa.BigInteger(), nullable=True),
         sa.Column("revoked_us", sa.BigInteger(), nullable=True),
+        sa.Column("signs", sa.Boolean(), nullable=False, comment="whether it is a key pair too"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_token")),
     )
     op.create_index(op.f("ix_token_principal"), "token", ["principal"], unique=False)
