@@ -96,9 +96,22 @@ def models(client: MlflowClient) -> None:
     )
 
 
+def odd_names(client: MlflowClient) -> None:
+    rows, model = fitted()
+    for name in ("Churn (EU), späte 50%", "mail@home"):
+        where = {"name": "model"} if NEW else {"artifact_path": "model"}
+        with mlflow.start_run():
+            mlflow.sklearn.log_model(model, **where, pip_requirements=["scikit-learn"], registered_model_name=name)
+        client.set_registered_model_alias(name, "live", "1")
+        assert [one.name for one in client.search_registered_models(f"name = '{name}'")] == [name]
+        assert (mlflow.pyfunc.load_model(f"models:/{name}@live").predict(rows) == model.predict(rows)).all()
+        assert client.copy_model_version(f"models:/{name}@live", f"{name} 2").name == f"{name} 2"
+
+
 if __name__ == "__main__":
     mlflow.set_tracking_uri(sys.argv[1])
     client = MlflowClient()
     autolog(client)
     models(client)
+    odd_names(client)
     print("done")

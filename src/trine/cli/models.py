@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -120,7 +121,7 @@ def promote(ws: Workspace, ref: str, alias: str, gate: str, expect: int | None, 
     from trine.models.versions import split_ref
 
     if "@" not in ref:
-        raise InvalidInput(f"Which version of {ref}? Write {ref}@VERSION; see: trine models versions {ref}")
+        raise InvalidInput(f"Which version of {ref}? Write {ref}@VERSION; see: trine models versions {quote(ref)}")
     name, version = split_ref(ref)
     if gate:
         from trine.evaluation import operations as evaluation
@@ -180,7 +181,7 @@ def history(ws: Workspace, name: str, alias: str, limit: int) -> None:
             ("gate", lambda e: e.gate.removeprefix("gate:")[:12]),
             ("reason", lambda e: e.reason),
         ],
-        empty=f"No alias of {name} has moved yet. Promote a version: trine models promote {name}@VERSION",
+        empty=f"No alias of {name} has moved yet. Promote a version: trine models promote {quote(name + '@VERSION')}",
     )
 
 
@@ -218,7 +219,7 @@ def remove(ws: Workspace, ref: str, yes: bool) -> None:
     from trine.models import operations, resolve
 
     if "@" not in ref:
-        raise InvalidInput(f"Which version of {ref}? Write {ref}@VERSION; see: trine models versions {ref}")
+        raise InvalidInput(f"Which version of {ref}? Write {ref}@VERSION; see: trine models versions {quote(ref)}")
     found = resolve(ref, ws=ws)
     if not yes:
         click.confirm(f"Forget {found.ref}?", abort=True, err=True)
@@ -283,7 +284,7 @@ def gate(
     _show_gate(report)
     if not report.passed:
         raise click.exceptions.Exit(CheckFailed.exit_code)
-    echo(f"\nPromote it: trine models promote {report.candidate} --gate {report.id}")
+    echo(f"\nPromote it: trine models promote {quote(report.candidate)} --gate {report.id}")
 
 
 def _production(ws: Workspace, name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from trine.cli.models import MODEL, models
@@ -106,7 +107,7 @@ def protections(ws: Workspace, name: str) -> None:
             ("pickles", lambda p: "allowed" if p.pickles else "refused"),
             ("by", lambda p: p.author),
         ],
-        empty=f"No alias of {name} is protected. Protect one: trine models protect {name} production",
+        empty=f"No alias of {name} is protected. Protect one: trine models protect {quote(name)} production",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from trine.access import operations as access
 from trine.evaluation import operations as evaluation
 from trine.evaluation.gate import GateReport
@@ -19,11 +21,11 @@ def evaluations(ws: Workspace, version: ModelVersion) -> Section:
     """Every evaluation of the version, with intervals and slices; the weakest slice of the last one is named."""
     found = [one for one in every(evaluation.list_evaluations, ws, model=version.name) if one.model == version.ref]
     if not found:
-        hint = f"trine models evaluate {version.ref} DATASET --label COLUMN --slice COLUMN"
+        hint = f"trine models evaluate {quote(version.ref)} DATASET --label COLUMN --slice COLUMN"
         return Section(title="Evaluation", values=(missing("evaluation", hint),))
     newest = found[0]
     weakest = _weakest(newest)
-    hint = f"trine models evaluate {version.ref} {newest.dataset or 'DATASET'} --label {newest.label} --slice COLUMN"
+    hint = f"trine models evaluate {quote(version.ref)} {newest.dataset or 'DATASET'} --label {newest.label} --slice COLUMN"
     told = evidenced("weakest slice", weakest, newest.node) if weakest else missing("slices", hint)
     return Section(title="Evaluation", values=(told,), tables=tuple(_evaluation(one) for one in reversed(found)))
 
@@ -67,7 +69,7 @@ def gates(ws: Workspace, version: ModelVersion) -> Section:
     """Every gate the version went through, with the slices that were judged."""
     found = list(every(evaluation.list_gates, ws, model=version.ref))
     if not found:
-        hint = f"trine models gate {version.ref} DATASET --label COLUMN"
+        hint = f"trine models gate {quote(version.ref)} DATASET --label COLUMN"
         return Section(title="Gates", values=(missing("gate", hint),))
     newest = found[0]
     header = ("outcome", "metric", "difference", "bounds", "p", "rows", "holdout", "baseline", "evidence")
@@ -120,7 +122,7 @@ def production(ws: Workspace, version: ModelVersion) -> Section:
         for one in every(models.list_alias_events, ws, name=version.name)
         if version.version in (one.version, one.before)
     ]
-    hint = f"trine models promote {version.ref}"
+    hint = f"trine models promote {quote(version.ref)}"
     names = ", ".join(sorted(version.aliases))
     values = [evidenced("aliases now", names, version.node) if names else missing("aliases now", hint)]
     served = [

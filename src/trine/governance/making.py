@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from trine.data import operations as datasets
 from trine.data.commits import Commit
 from trine.data.profiles import Profile, shown
@@ -32,7 +34,7 @@ def purpose(version: ModelVersion, model: ModelInfo) -> Section:
     values: list[Value] = []
     for name, about in SAYINGS.items():
         option = '--description "…"' if name == "description" else f'--tag {name}="…"'
-        hint = f"say {about} (trine models edit {version.ref} {option})"
+        hint = f"say {about} (trine models edit {quote(version.ref)} {option})"
         values.append(declared(name.replace("_", " "), said.get(name, ""), hint))
     return Section(title="Purpose", values=tuple(values))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from shlex import quote
 from typing import NamedTuple
 
 from trine.insights.rungs import Rung, Standing, missing, reached
@@ -104,7 +105,7 @@ def _code(on: Survey) -> Rung:
 def _alias(on: Survey) -> Rung:
     if on.version is None or ALIAS not in on.version.aliases:
         newest = on.model.newest or "VERSION"
-        return missing("foundation", "production alias", f"trine models promote {on.model.name}@{newest}")
+        return missing("foundation", "production alias", f"trine models promote {quote(f'{on.model.name}@{newest}')}")
     return reached("foundation", "production alias", f"{on.version.ref} is {ALIAS}", on.version.node)
 
 
@@ -119,7 +120,7 @@ def _gate(on: Survey) -> Rung:
     events = every(models.list_alias_events, on.ws, name=on.model.name, alias=ALIAS)
     gate = next((one.gate for one in events if one.kind == "promoted"), "")
     if not gate:
-        return missing("automation", "gate", f"trine models promote {on.model.name}@VERSION --gate GATE")
+        return missing("automation", "gate", f"trine models promote {quote(on.model.name + '@VERSION')} --gate GATE")
     return reached("automation", "gate", "the last promotion passed one", gate)
 
 
@@ -134,7 +135,7 @@ def _triggers(on: Survey) -> Rung:
 def _endpoint(on: Survey) -> Rung:
     if not on.endpoints:
         name = on.model.name
-        return missing("monitoring", "endpoint", f"trine endpoints create {name} --model {name}@{ALIAS}")
+        return missing("monitoring", "endpoint", f"trine endpoints create {name} --model {quote(f'{name}@{ALIAS}')}")
     return reached("monitoring", "endpoint", f"endpoint {on.endpoint} serves it", on.endpoints[0].node)
 
 

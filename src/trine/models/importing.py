@@ -6,7 +6,6 @@ protects an alias protects it from an import too.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -18,10 +17,11 @@ from trine.errors import TrineError
 from trine.ids import canonical_json, digest
 from trine.models import operations as door
 from trine.models.artifact import FORMAT, read_manifest
+from trine.models.names import ModelName, fitting_name, told_name
 from trine.models.signature import Dtype, Field, Signature
 from trine.models.tables import model, model_version
 from trine.models.versions import Manifest, Stored
-from trine.operations import Name, operation
+from trine.operations import operation
 from trine.tracking.importers.source import Source, SourceModel, SourceVersion
 from trine.tracking.importers.writer import store_files
 from trine.types import Micros
@@ -71,7 +71,7 @@ class ModelsReport(msgspec.Struct, kw_only=True):
 def import_model(
     ws: Workspace,
     *,
-    name: Name,
+    name: ModelName,
     source: str,
     description: str = "",
     tags: dict[str, str] = {},  # noqa: B006 (copied by the door)
@@ -156,7 +156,7 @@ def _move_model(
     ws: Workspace, source: Source, found: SourceModel, report: ModelsReport, sums: list[tuple[str, int, str]]
 ) -> None:
     name = fitting_name(found.name)
-    tags = dict(found.tags) if name == found.name else {**found.tags, f"{source.kind}.name": found.name}
+    tags = dict(found.tags) if told_name(name) == found.name else {**found.tags, f"{source.kind}.name": found.name}
     versions: list[ForeignVersion] = []
     for one in found.versions:
         versions.append(_version(ws, one, report))
@@ -223,11 +223,6 @@ def _point(ws: Workspace, source: Source, name: str, alias: str, version: int, r
         report.aliases_moved += 1
     except TrineError as error:
         report.problems.append(f"Alias {alias} of {name} was not moved: {error.message}")
-
-
-def fitting_name(name: str) -> str:
-    """The name as a model of Trine can have it."""
-    return re.sub(r"[^A-Za-z0-9_.\-]", "-", name).lstrip(".-")[:200] or "model"
 
 
 def _version(ws: Workspace, one: SourceVersion, report: ModelsReport) -> ForeignVersion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from sqlalchemy import delete, insert, select, tuple_, update
 from trine.errors import Conflict, InvalidInput
 from trine.ids import canonical_json
 from trine.models.moves import alias_at, list_alias_events, promote_model, remove_alias, rollback_alias
+from trine.models.names import ModelName
 from trine.models.protections import list_protections, protect_alias, protections_of, unprotect_alias
 from trine.models.rows import (
     aliases_of,
@@ -25,7 +27,7 @@ from trine.models.scanning import admitted
 from trine.models.stages import latest_versions, list_stages, set_stage, set_stages, stage_named
 from trine.models.tables import model, model_alias_event, model_version
 from trine.models.versions import NEWEST, Manifest, ModelInfo, ModelVersion
-from trine.operations import Done, Limit, Name, Page, operation, page_of, page_start
+from trine.operations import Done, Limit, Page, operation, page_of, page_start
 from trine.workspace import Workspace
 
 __all__ = [
@@ -70,7 +72,7 @@ def check_artifact(ws: Workspace, *, artifact: str) -> Manifest:
 def register_version(
     ws: Workspace,
     *,
-    name: Name,
+    name: ModelName,
     artifact: str,
     run: str = "",
     data: str = "",
@@ -226,7 +228,7 @@ def delete_version(ws: Workspace, *, name: str, version: int) -> Done:
     if found.aliases:
         raise Conflict(
             f'{found.ref} cannot be deleted: alias "{found.aliases[0]}" points at it. Promote another version first, '
-            f"or remove the alias: trine models unalias {name} {found.aliases[0]}"
+            f"or remove the alias: trine models unalias {quote(name)} {found.aliases[0]}"
         )
     ws.tx.execute(delete(model_version).where(*is_version(ws, name, version)))
     ws.tx.touch(found.node, before=found)
@@ -242,7 +244,7 @@ def delete_model(ws: Workspace, *, name: str) -> Done:
         alias = next(iter(before.aliases))
         raise Conflict(
             f'Model "{name}" cannot be deleted: alias "{alias}" points at version {before.aliases[alias]}. '
-            f"Remove it first: trine models unalias {name} {alias}"
+            f"Remove it first: trine models unalias {quote(name)} {alias}"
         )
     _refuse_protected(ws, name, "deleted")
     ws.tx.execute(delete(model_version).where(model_version.c.project == ws.project, model_version.c.model == name))
@@ -253,7 +255,7 @@ def delete_model(ws: Workspace, *, name: str) -> Done:
 
 
 @operation("POST /models/{name}/rename", allows="models.delete")
-def rename_model(ws: Workspace, *, name: str, new_name: Name) -> ModelInfo:
+def rename_model(ws: Workspace, *, name: str, new_name: ModelName) -> ModelInfo:
     """Give a model another name: versions, aliases and their history go with it; what names the old one has to follow.
 
     In the lineage graph each version is a new node, derived from the one of the old name.
@@ -287,5 +289,5 @@ def _refuse_protected(ws: Workspace, name: str, what: str) -> None:
         alias = next(iter(known))
         raise Conflict(
             f'Model "{name}" cannot be {what}: alias "{alias}" is protected. '
-            f"An admin can lift that: trine models unprotect {name} {alias}"
+            f"An admin can lift that: trine models unprotect {quote(name)} {alias}"
         )

@@ -5,6 +5,7 @@ A stage of the same name is protected with it, so that there is no second way to
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated, Any
 
 import msgspec
@@ -129,7 +130,7 @@ def refuse_pickle(rule: Protection, version: ModelVersion) -> None:
         raise Refused(
             f'{version.ref} is kept as a pickle, and alias "{rule.alias}" of model "{rule.name}" is protected from those. '
             "Register it in a safe form, or have an admin allow them: "
-            f"trine models protect {rule.name} {rule.alias} --allow-pickles"
+            f"trine models protect {quote(rule.name)} {rule.alias} --allow-pickles"
         )
 
 
@@ -145,12 +146,12 @@ def passed_gate(ws: Workspace, rule: Protection, version: ModelVersion, gate: st
     if gate:
         raise CheckFailed(
             f"{candidates[0]} did not judge {version.ref} {against}, which is what {rule.alias} points at now. "
-            f"Run the gate again: trine models gate {version.ref} DATASET --label COLUMN",
+            f"Run the gate again: trine models gate {quote(version.ref)} DATASET --label COLUMN",
             gate=candidates[0],
         )
     raise CheckFailed(
         f'Alias "{rule.alias}" of model "{rule.name}" is protected, and {version.ref} has passed no gate {against}. '
-        f"Run one: trine models gate {version.ref} DATASET --label COLUMN"
+        f"Run one: trine models gate {quote(version.ref)} DATASET --label COLUMN"
     )
 
 

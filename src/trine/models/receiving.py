@@ -11,10 +11,11 @@ from trine.errors import Conflict, InvalidInput, NotFound
 from trine.ids import canonical_json
 from trine.models.flavors import flavors
 from trine.models.importing import describe
+from trine.models.names import ModelName
 from trine.models.rows import find_version, is_model, model_info, model_row
 from trine.models.tables import model, model_version
 from trine.models.versions import Manifest, ModelInfo, ModelVersion, Stored
-from trine.operations import Name, operation
+from trine.operations import operation
 from trine.workspace import Workspace
 
 Run = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?$(?!\n)")]
@@ -24,7 +25,7 @@ Run = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{32})?$(?!\n)")]
 def create_model(
     ws: Workspace,
     *,
-    name: Name,
+    name: ModelName,
     description: str = "",
     tags: dict[str, str] = {},  # noqa: B006 (copied by the door)
 ) -> ModelInfo:
@@ -47,7 +48,7 @@ def create_model(
 def receive_version(
     ws: Workspace,
     *,
-    name: Name,
+    name: ModelName,
     files: list[Stored],
     run: Run = "",
     producer: str = "",

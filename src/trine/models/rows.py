@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 import msgspec
@@ -48,7 +49,7 @@ def version_row(ws: Workspace, name: str, version: int) -> Any:
         known = model_row(ws, name)
         gone = " It was deleted." if 0 < version <= known.last_version else ""
         raise NotFound(
-            f'Model "{name}" has no version {version}.{gone} See: trine models versions {name}', version=version
+            f'Model "{name}" has no version {version}.{gone} See: trine models versions {quote(name)}', version=version
         )
     return row
 
@@ -66,7 +67,7 @@ def find_version(ws: Workspace, name: str, ref: str) -> ModelVersion:
         if ref not in aliases:
             raise NotFound(
                 f'Model "{name}" has no alias "{ref}".{nearest(ref, aliases)} '
-                f"Point it at a version: trine models promote {name}@VERSION --alias {ref}"
+                f"Point it at a version: trine models promote {quote(name + '@VERSION')} --alias {ref}"
             )
         row = version_row(ws, name, aliases[ref])
     return to_version(row, aliases)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 import msgspec
 
 from trine.errors import InvalidInput
+from trine.models.names import is_name
 from trine.models.signature import Signature
 
 NEWEST = "latest"
@@ -123,7 +123,7 @@ class Protection(msgspec.Struct, frozen=True):
 def split_ref(ref: str) -> tuple[str, str]:
     """`name@ref` as name and ref: a version number or an alias; without `@` the newest version."""
     name, at, version = ref.removeprefix("model:").partition("@")
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name) or (at and not version):
+    if not is_name(name) or (at and not version):
         raise InvalidInput(f'"{ref}" is no reference to a model: write name, name@3 or name@production.')
     return name, version or NEWEST
 

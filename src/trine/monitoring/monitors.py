@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from trine.errors import InvalidInput, nearest
+from trine.models.names import NAME
 from trine.monitoring.alerts import AlertRule
 from trine.monitoring.channels import check_channel
 
@@ -130,6 +131,7 @@ def checked(monitor: Monitor) -> Monitor:
 
 def _node(ref: str, kinds: tuple[str, ...], what: str) -> None:
     kind, _, name = ref.partition(":")
-    if kind not in kinds or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(@[A-Za-z0-9_.\-/]+)?", name):
+    plain = NAME if kind == "model" else r"[A-Za-z0-9_][A-Za-z0-9_.\-]*"
+    if kind not in kinds or not re.fullmatch(rf"{plain}(@[A-Za-z0-9_.\-/]+)?", name):
         forms = " or ".join(f"{one}:NAME" for one in kinds)
         raise InvalidInput(f'"{ref}" is no {what} of a monitor: write {forms}.')

@@ -149,3 +149,31 @@ def test_logged_models_are_found(wire: Any) -> None:
     assert [one["info"]["name"] for one in page["models"]] == ["m0", "m1"] and page["next_page_token"]
     wire(f"DELETE logged-models/{ids[1]}")
     assert wire.refused(f"GET logged-models/{ids[1]}")[2] == f"Logged model with ID '{ids[1]}' not found."
+
+
+@pytest.mark.parametrize("name", ["Churn (EU), späte 50%", "a@b%40", " x ", ".hidden", "~dGlsZGU", "it's"])
+def test_models_have_the_names_that_mlflow_allows(wire: Any, local_ws: Workspace, begin: Begin, name: str) -> None:
+    run = begin()
+    wire.client.put(f"{FILES}/artifacts/0/{run}/artifacts/m/MLmodel", content=b"flavors: {}")
+    assert wire("POST registered-models/create", name=name)["registered_model"]["name"] == name
+    assert "already exists" in wire.refused("POST registered-models/create", name=name)[2]
+    made = wire("POST model-versions/create", name=name, source=f"runs:/{run}/m", run_id=run)["model_version"]
+    assert (made["name"], made["version"]) == (name, "1")
+    again = wire("POST model-versions/create", name=name, source=f"models:/{name}/1")["model_version"]
+    assert again["version"] == "2"
+    wire("POST registered-models/alias", name=name, alias="live", version="2")
+    assert wire("GET registered-models/alias", name=name, alias="live")["model_version"]["name"] == name
+    uri = wire("GET model-versions/get-download-uri", name=name, version="2")["artifact_uri"]
+    at = uri.removeprefix("mlflow-artifacts:/")
+    assert wire.client.get(f"{FILES}/artifacts", params={"path": at}).json()["files"][0]["path"] == "MLmodel"
+    assert wire.client.get(f"{FILES}/artifacts/{at}/MLmodel").content == b"flavors: {}"
+    for what in ("registered-models", "model-versions"):
+        (first, *_) = wire(f"GET {what}/search", filter=f'name = "{name}"')[what.replace("-", "_")]
+        assert first["name"] == name
+    wire("POST registered-models/rename", name=name, new_name="plain")
+    assert models.resolve("plain@live", ws=local_ws).version == 2
+
+
+@pytest.mark.parametrize("name", ["a/b", "a:b", " ", "..", "./a", "x" * 257])
+def test_models_have_no_others(wire: Any, name: str) -> None:
+    assert wire.refused("POST registered-models/create", name=name)[:2] == (400, "INVALID_PARAMETER_VALUE")

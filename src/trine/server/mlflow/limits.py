@@ -6,10 +6,11 @@ import posixpath
 import re
 from typing import Any
 
+from trine.models.names import fitting_name
 from trine.server.mlflow.errors import WireError, invalid, needed, wrong, wrong_type
 
 MOST_METRICS, MOST_PARAMS, MOST_TAGS, MOST_TOGETHER = 1_000, 100, 100, 1_000
-LONGEST_KEY, LONGEST_PARAM, LONGEST_TAG, LONGEST_EXPERIMENT = 250, 6_000, 8_000, 500
+LONGEST_KEY, LONGEST_PARAM, LONGEST_TAG, LONGEST_EXPERIMENT, LONGEST_MODEL = 250, 6_000, 8_000, 500, 256
 LARGEST_BATCH = 1_000_000
 MOST_RESULTS = 50_000
 _KEY = re.compile(r"[/\w.\- :]*")
@@ -137,12 +138,14 @@ def check_experiment_name(name: Any) -> str:
 
 
 def check_model_name(name: str) -> str:
+    """A registered model's name, as Trine has it."""
     if not name.strip():
         raise invalid("Missing value for required parameter 'name'.")
     if "/" in name or ":" in name:
         raise invalid(f"Invalid model name '{name}'. Names cannot contain '/' or ':'.")
     check_path_like(name, "name")
-    return name
+    check_length("name", LONGEST_MODEL, name)
+    return fitting_name(name)
 
 
 def check_alias(alias: str) -> str:

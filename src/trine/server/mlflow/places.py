@@ -2,11 +2,12 @@
 
 mlflow-artifacts:/<experiment>/<run>/artifacts/…
 mlflow-artifacts:/<experiment>/models/<m-…>/artifacts/…
-mlflow-artifacts:/versions/<name>/<number>/artifacts/…      read only: what the registry holds
+mlflow-artifacts:/versions/<name>/<number>/artifacts/…      read only: what the registry holds (`~…`: a name in base64)
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import NamedTuple
 
@@ -46,10 +47,28 @@ def place_of(path: str) -> Place:
             inside = (found["path"] or "").strip("/")
             if inside:
                 check_path(inside)
-            return Place(kind, found["id"], inside)
+            return Place(kind, _named(found["id"]) if kind == "version" else found["id"], inside)
     if ".." in path.split("/"):
         raise invalid("Invalid path")
     raise missing(f"Nothing of Trine's has files at mlflow-artifacts:/{path}")
+
+
+def part_of(name: str) -> str:
+    """A model's name as a part of an address, which every client takes apart as it was put together."""
+    if re.fullmatch(r"[\w.\-]+", name, re.ASCII):
+        return name
+    return "~" + base64.urlsafe_b64encode(name.encode()).decode().rstrip("=")
+
+
+def _named(id: str) -> str:
+    """A version by the name that a part of an address stands for."""
+    part, _, number = id.partition("/")
+    if not part.startswith("~"):
+        return id
+    try:
+        return f"{base64.urlsafe_b64decode(part[1:] + '=' * (-len(part[1:]) % 4)).decode()}/{number}"
+    except ValueError:
+        raise missing(f"Nothing of Trine's has files at {SCHEME}versions/{id}") from None
 
 
 def files_at(ws: Workspace, place: Place) -> list[Artifact]:
@@ -60,7 +79,7 @@ def files_at(ws: Workspace, place: Place) -> list[Artifact]:
         if place.kind == "model":
             found = logged.list_model_files(ws, id=place.id)
         else:
-            name, _, number = place.id.partition("/")
+            name, _, number = place.id.rpartition("/")
             version = models.get_version(ws, name=name, ref=number)
             found = model_folders.files_of(ws, version)
     except NotFound as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from trine.errors import Conflict, InvalidInput, NotFound
 from trine.models import operations as door
+from trine.models.names import told_name
 from trine.models.receiving import create_model
 from trine.models.versions import ModelInfo, ModelVersion
 from trine.operations import every
@@ -25,14 +26,14 @@ def model_of(call: Call, name: str = "") -> ModelInfo:
     try:
         return door.get_model(call.ws, name=name)
     except (NotFound, InvalidInput):
-        raise missing(f"Registered Model with name={name} not found") from None
+        raise missing(f"Registered Model with name={told_name(name)} not found") from None
 
 
 def shown(ws: Workspace, one: ModelInfo) -> Json:
     """A registered model as MLflow says it."""
     newest = door.latest_versions(ws, name=one.name)
     found: Json = {
-        "name": one.name,
+        "name": told_name(one.name),
         "creation_timestamp": one.created_us // 1_000,
         "last_updated_timestamp": max([one.created_us, *(it.created_us for it in newest)]) // 1_000,
         "description": one.description,
@@ -63,7 +64,7 @@ def create(call: Call) -> Json:
         made = create_model(call.ws, name=name, description=call.text("description", ""), tags=tags)
     except Conflict:
         kind = "Prompt" if tags.get(PROMPT) else "Registered Model"
-        raise exists(f"{kind} (name={name}) already exists.") from None
+        raise exists(f"{kind} (name={told_name(name)}) already exists.") from None
     return {"registered_model": shown(call.ws, made)}
 
 
@@ -91,7 +92,7 @@ def rename(call: Call) -> Json:
     try:
         after = door.rename_model(call.ws, name=one.name, new_name=name)
     except Conflict as error:
-        raise exists(f"Registered Model (name={name}) already exists. {error.message}") from None
+        raise exists(f"Registered Model (name={told_name(name)}) already exists. {error.message}") from None
     return {"registered_model": shown(call.ws, after)}
 
 
@@ -176,7 +177,7 @@ def _value_of(one: ModelInfo, kind: str, key: str) -> Any:
         return one.created_us // 1_000
     if kind != "attribute" or key != "name":
         raise invalid(f"Invalid attribute name: {key}")
-    return one.name
+    return told_name(one.name)
 
 
 @route("GET registered-models/search", "POST registered-models/search", "GET registered-models/list")

@@ -7,6 +7,7 @@ from typing import Any
 
 from trine.errors import InvalidInput, NotFound
 from trine.models import operations as door
+from trine.models.names import fitting_name, told_name
 from trine.models.receiving import receive_version
 from trine.models.versions import ModelVersion, Stored
 from trine.operations import every
@@ -14,7 +15,7 @@ from trine.server.mlflow import filters, limits
 from trine.server.mlflow.calls import Call, Json, route
 from trine.server.mlflow.errors import invalid, missing
 from trine.server.mlflow.paging import page_of
-from trine.server.mlflow.places import SCHEME, Place, files_at, place_of
+from trine.server.mlflow.places import SCHEME, Place, files_at, part_of, place_of
 from trine.tracking import logged_models as logged
 from trine.workspace import Workspace
 
@@ -37,7 +38,7 @@ def version_of(call: Call) -> ModelVersion:
     try:
         return door.get_version(call.ws, name=name, ref=str(max(number, 0)))
     except (NotFound, InvalidInput):
-        raise missing(f"Model Version (name={name}, version={number}) not found") from None
+        raise missing(f"Model Version (name={told_name(name)}, version={number}) not found") from None
 
 
 def source_of(one: ModelVersion) -> str:
@@ -47,13 +48,13 @@ def source_of(one: ModelVersion) -> str:
 
 def place(one: ModelVersion) -> str:
     """Where the registry has the files of a version."""
-    return f"{SCHEME}versions/{one.name}/{one.version}/artifacts"
+    return f"{SCHEME}versions/{part_of(one.name)}/{one.version}/artifacts"
 
 
 def shown(one: ModelVersion) -> Json:
     """A version as MLflow says it."""
     found: Json = {
-        "name": one.name,
+        "name": told_name(one.name),
         "version": str(one.version),
         "creation_timestamp": one.created_us // 1_000,
         "last_updated_timestamp": one.created_us // 1_000,
@@ -90,7 +91,7 @@ def create(call: Call) -> Json:
     try:
         door.get_model(call.ws, name=name)
     except (NotFound, InvalidInput):
-        raise missing(f"Registered Model with name={name} not found") from None
+        raise missing(f"Registered Model with name={told_name(name)} not found") from None
     if found := re.fullmatch(r"models:/(m-[0-9a-f]{32})", source):
         model = model or found[1]
     made_from = _files(call.ws, source, model)
@@ -138,7 +139,7 @@ def _files(ws: Workspace, source: str, model: str) -> list[Stored]:
     elif found := re.fullmatch(r"runs:/([0-9a-f]{32})/(.*)", source):
         at = Place("run", found[1], found[2].strip("/"))
     elif found := re.fullmatch(r"models:/([^/]+)/(\d+)", source):
-        at = Place("version", f"{found[1]}/{found[2]}", "")
+        at = Place("version", f"{fitting_name(found[1])}/{found[2]}", "")
     elif model:
         at = Place("model", model, "")
     elif source.startswith(("/", "file:", ".")):
@@ -228,7 +229,7 @@ def delete_tag(call: Call) -> Json:
 
 
 _VALUES: dict[str, Any] = {
-    "name": lambda one: one.name,
+    "name": lambda one: told_name(one.name),
     "version": lambda one: one.version,
     "version_number": lambda one: one.version,
     "run_id": lambda one: one.run,
@@ -255,7 +256,7 @@ def search(call: Call) -> Json:
     )
     if isinstance(name, str):
         try:
-            everything = list(every(door.list_versions, call.ws, name=name))
+            everything = list(every(door.list_versions, call.ws, name=fitting_name(name)))
         except (NotFound, InvalidInput):
             everything = []
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Literal
 
 import msgspec
@@ -163,7 +164,7 @@ def _register(ws: Workspace, model: models.ModelInfo, version: models.ModelVersi
 
 def _deploy(model: models.ModelInfo, served: list[tuple[serving.EndpointInfo, serving.Route]]) -> Stage:
     if not served:
-        return Stage("Deploy", hint=f"trine endpoints create {model.name} --model {model.name}@production")
+        return Stage("Deploy", hint=f"trine endpoints create {model.name} --model {shlex.quote(model.name)}@production")
     one, route = served[0]
     state: State = "warn" if route.problem else "busy" if len(route.live) > 1 else "good"
     total = sum(variant.weight for variant in route.live)
@@ -186,5 +187,5 @@ def _monitor(ws: Workspace, model: models.ModelInfo, names: list[str]) -> Stage:
     subject = names[0] if names else "ENDPOINT"
     return Stage(
         "Monitor",
-        hint=f"trine monitor create {subject} --subject endpoint:{subject} --reference model:{model.name}@production",
+        hint=f"trine monitor create {subject} --subject endpoint:{subject} --reference {shlex.quote(f'model:{model.name}@production')}",
     )
