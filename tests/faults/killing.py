@@ -1,7 +1,7 @@
 """Kill -9, many times: a process that has everything loaded forks children, kills each at a random instant of its work,
 and has another child reopen the workspace and verify it.
 
-    echo SCENARIO… | python killing.py KILLS SEED FOLDER
+    echo SCENARIO [KILLS] | python killing.py KILLS SEED FOLDER
 
 Prints one JSON object for each scenario: the kills made, the writes acknowledged, and what was found wrong.
 """
@@ -102,9 +102,9 @@ class Killing:
 def main(kills: int, seed: int, folder: Path) -> None:
     import_all()
     for line in sys.stdin:
-        name = line.strip()
+        name, _, fewer = line.strip().partition(" ")
         (folder / name).mkdir()
-        print(json.dumps(Killing(SCENARIOS[name], folder / name, seed).run(kills)), flush=True)
+        print(json.dumps(Killing(SCENARIOS[name], folder / name, seed).run(int(fewer or kills))), flush=True)
 
 
 def import_all() -> None:

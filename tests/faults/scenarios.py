@@ -240,6 +240,80 @@ class Serve:
             assert serving.trace((one or [acknowledged[-1]])[0], ws=ws)
 
 
+class Wire:
+    """A server that two of MLflow's clients log into in batches, and register versions with."""
+
+    EACH = 40
+    """Points of each of two metrics in a batch."""
+
+    def prepare(self, ws: Workspace) -> None:
+        import httpx  # noqa: F401
+
+        from trine.models.receiving import create_model
+        from trine.server.app import create_app  # noqa: F401
+
+        create_model(ws, name="churn")
+
+    def work(self, ws: Workspace, acknowledge: Acknowledge) -> None:
+        asyncio.run(self._serve(ws, lambda ask: asyncio.gather(*(self._log(ask, acknowledge) for _ in range(2)))))
+
+    async def _serve(self, ws: Workspace, use: Callable[[Any], Any]) -> None:
+        """The server, and a function `ask(method, path, values)` that gives its answers."""
+        import httpx
+
+        from trine.server.app import create_app
+
+        app = create_app(ws, embedded=True)
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
+
+        async def ask(method: str, path: str, values: Any) -> Any:
+            url = path if path.startswith("/") else f"/api/2.0/mlflow/{path}"
+            given: dict[str, Any] = {"content": values} if isinstance(values, bytes) else {"json": values}
+            answer = await client.request(method, url, **({"params": values} if method == "GET" else given))
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+        async with app.router.lifespan_context(app), client:
+            await use(ask)
+
+    async def _log(self, ask: Any, acknowledge: Acknowledge) -> None:
+        run = (await ask("POST", "runs/create", {"experiment_id": "0"}))["run"]["info"]["run_id"]
+        await ask("PUT", f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/m/MLmodel", run.encode())
+        for number in range(10**9):
+            points = [
+                {"key": key, "value": number, "step": number * self.EACH + at, "timestamp": 1}
+                for key in ("loss", "auc")
+                for at in range(self.EACH)
+            ]
+            params = [{"key": f"p{number}", "value": "x"}]
+            await ask("POST", "runs/log-batch", {"run_id": run, "metrics": points, "params": params})
+            acknowledge([run, number, 0])
+            source = {"name": "churn", "source": f"runs:/{run}/m", "run_id": run}
+            made = await ask("POST", "model-versions/create", source)
+            acknowledge([run, number, int(made["model_version"]["version"])])
+
+    def verify(self, ws: Workspace, acknowledged: list[Any]) -> None:
+        asyncio.run(self._serve(ws, lambda ask: self._check(ask, acknowledged[-60:])))
+
+    async def _check(self, ask: Any, acknowledged: list[Any]) -> None:
+        batches: dict[str, set[int]] = {}
+        for run, number, version in acknowledged:
+            batches.setdefault(run, set()).add(number)
+            if version:
+                found = await ask("GET", "model-versions/get", {"name": "churn", "version": version})
+                assert found["model_version"]["run_id"] == run
+        for run, numbers in batches.items():
+            data = (await ask("GET", "runs/get", {"run_id": run}))["run"]["data"]
+            assert {f"p{number}" for number in numbers} <= {one["key"] for one in data["params"]}
+            for key in ("loss", "auc"):
+                points = (await ask("GET", "metrics/get-history", {"run_id": run, "metric_key": key}))["metrics"]
+                steps = [one["step"] for one in points]
+                last = max(numbers)
+                assert steps == list(range(len(steps))), f"{run}: {steps[:5]}… {len(steps)}"
+                assert len(steps) % self.EACH == 0, f"{run}: half a batch, {len(steps)} points"
+                assert len(steps) >= (last + 1) * self.EACH, f"{run}: {len(steps)} points of {last + 1} batches"
+
+
 SCENARIOS: dict[str, Scenario] = {
     "door": Door(),
     "add": Add(),
@@ -247,4 +321,5 @@ SCENARIOS: dict[str, Scenario] = {
     "log": Log(),
     "promote": Promote(),
     "serve": Serve(),
+    "wire": Wire(),
 }

@@ -54,6 +54,12 @@ def test_nothing_acknowledged_is_lost(killing: Callable[[str], dict[str, Any]], 
     assert result["acknowledged"] > 0
 
 
+def test_what_a_server_told_mlflows_clients_is_kept(killing: Callable[[str], dict[str, Any]]) -> None:
+    result = killing(f"wire {KILLS // 8}")
+    assert result["problems"] == [], f"seed {result['seed']}: {result['problems']}\n{result['log']}"
+    assert (result["kills"], result["acknowledged"] > 0) == (KILLS // 8, True)
+
+
 def test_no_event_is_lost(killing: Callable[[str], dict[str, Any]]) -> None:
     test_nothing_acknowledged_is_lost(killing, "door")
 

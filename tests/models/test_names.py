@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from trine import models
-from trine.errors import InvalidInput
+from trine.errors import InvalidInput, NotFound
 from trine.models import operations as door
 from trine.models.names import fitting_name, is_name, told_name
 from trine.models.versions import split_ref
@@ -49,3 +49,11 @@ def test_a_model_with_an_odd_name_is_a_model_like_any(ws: Workspace) -> None:
     assert [one.name for one in models.list_models(ws).items] == [ODD]
     assert models.rename_model(ws, name=ODD, new_name="-a b-").versions == 1
     assert [one.version for one in models.history("-a b-")] == [1]
+
+
+@pytest.mark.parametrize("ref", ["²", "9" * 5_000, str(2**63)])
+def test_a_number_that_no_version_has_is_not_found(local_ws: Workspace, ref: str) -> None:
+    rows = pl.DataFrame({"x": np.arange(40.0)})
+    models.register(LogisticRegression().fit(rows, rows["x"] > 20), "m", inputs=rows)
+    with pytest.raises(NotFound):
+        models.resolve(f"m@{ref}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from shlex import quote
 from typing import Any
 
@@ -57,7 +58,7 @@ def version_row(ws: Workspace, name: str, version: int) -> Any:
 def find_version(ws: Workspace, name: str, ref: str) -> ModelVersion:
     """A version by number or alias; `latest` is the newest."""
     aliases = aliases_of(ws, name)
-    if ref.isdigit():
+    if re.fullmatch(r"[0-9]{1,18}", ref):
         row = version_row(ws, name, int(ref))
     elif ref == NEWEST:
         row = ws.tx.first(versions_of(ws, name).order_by(model_version.c.version.desc()).limit(1))

@@ -85,9 +85,9 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         watcher = asyncio.create_task(stream.watch())
-        folder = asyncio.create_task(fold_spool(ws))
         teller = asyncio.create_task(_tell_webhooks(ws))
         await to_thread.run_sync(mlflow.start)
+        folder = asyncio.create_task(fold_spool(ws))
         yield
         watcher.cancel()
         folder.cancel()

@@ -33,6 +33,7 @@ async def fold_spool(ws: Workspace) -> None:
 
     judged = time.monotonic()
     while True:
+        await asyncio.sleep(EVERY_S)
         try:
             if any(spool_of(ws).glob("*.seg")):
                 await to_thread.run_sync(collect, ws, abandon_on_cancel=True)
@@ -41,4 +42,3 @@ async def fold_spool(ws: Workspace) -> None:
                 await to_thread.run_sync(_end_silent, ws, abandon_on_cancel=True)
         except Exception:  # the next look tries again
             log.warning("The spool could not be read.", exc_info=True)
-        await asyncio.sleep(EVERY_S)

@@ -6,6 +6,7 @@
 4 use      node                      something versioned that the run read
 5 lost     u64                       points that could not be written
 6 end      JSON of an Ending         nothing more is written here; the run may go on in another segment
+7 batch    (u32 key, i64 step, i64 time, f64 value)…   points that are there together or not at all
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KIND = "run"
-KEY, POINT, COLUMNS, USE, LOST, END = range(1, 7)
+KEY, POINT, COLUMNS, USE, LOST, END, BATCH = range(1, 8)
 _POINT = struct.Struct("<BIqqd")
 _NUMBER = struct.Struct("<BI")
 _COUNT = struct.Struct("<BQ")
 pack_point = _POINT.pack
+pack_row = struct.Struct("<Iqqd").pack
 _POINTS = _POINT.size, POINT
 _POINT_FRAME = len(pack_frame(bytes(_POINT.size)))
 
@@ -75,6 +77,11 @@ def pack_key(number: int, name: str) -> bytes:
 def pack_columns(number: int, points: Points) -> bytes:
     """Many points of one metric."""
     return _NUMBER.pack(COLUMNS, number) + b"".join(points.to_bytes())
+
+
+def pack_batch(rows: list[bytes]) -> bytes:
+    """Points that are there together or not at all, each packed by `pack_row`."""
+    return bytes((BATCH,)) + b"".join(rows)
 
 
 def pack_use(node: str) -> bytes:
@@ -158,6 +165,8 @@ class Reader:
                 rows.append(payload)
             elif kind == COLUMNS:
                 rows.append(_rows(payload))
+            elif kind == BATCH:
+                rows.append(_batched(payload))
             elif kind == KEY:
                 self._learn(payload)
             elif kind == USE:
@@ -215,6 +224,14 @@ def _equals(frames: Equals) -> NDArray[np.void]:
 
     kind = np.dtype([("head", f"V{HEAD_BYTES}"), *((name, part[0]) for name, part in (_dtype().fields or {}).items())])
     return np.frombuffer(frames.data, kind, frames.frames, frames.start)
+
+
+def _batched(payload: bytes) -> NDArray[np.void]:
+    """A batch as points, without copying."""
+    import numpy as np
+
+    kind = np.dtype([(name, part[0]) for name, part in (_dtype().fields or {}).items() if name != "kind"])
+    return np.frombuffer(payload, kind, offset=1)
 
 
 def _rows(payload: bytes) -> NDArray[np.void]:

@@ -10,14 +10,25 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from trine.errors import Conflict, Failure, NoSpace, TrineError
 from trine.ids import new_id, now_us
 from trine.storage.segments import SegmentWriter
-from trine.tracking.frames import Ending, Meta, Reader, pack_ending, pack_key, pack_lost
+from trine.tracking.frames import (
+    POINT,
+    Ending,
+    Meta,
+    Reader,
+    pack_batch,
+    pack_ending,
+    pack_key,
+    pack_lost,
+    pack_point,
+    pack_row,
+)
 from trine.tracking.runs import check_key
 from trine.tracking.spool import collect, new_segment, send
 from trine.workspace import Workspace
@@ -142,6 +153,25 @@ class Outbox:
                 sink.append(pack_key(number, key))
                 sink.keys[key] = [number, self._steps.get(key, 0)]
             return sink, sink.keys[key]
+
+    def log(self, points: Sequence[tuple[str, int, int, float]]) -> None:
+        """Append points (metric, step, microseconds, value), all of them or none. Raises NoSpace, Conflict when it was closed."""
+        with self._lock:
+            self.open()
+            keys = self.sink.keys
+            if len(points) == 1:
+                key, step, us, value = points[0]
+                entry = keys.get(key) or self.entry(key)[1]
+                self.sink.append(pack_point(POINT, entry[0], step, us, value))
+                return
+            self.sink.append(
+                pack_batch(
+                    [
+                        pack_row((keys.get(key) or self.entry(key)[1])[0], step, us, value)
+                        for key, step, us, value in points
+                    ]
+                )
+            )
 
     def write(self, frame: bytes) -> None:
         """Append a frame that belongs to no key. Raises NoSpace."""

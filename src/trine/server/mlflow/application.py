@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging as log_of
 import time
-from typing import Any
 
 import msgspec
 from anyio import to_thread
@@ -17,7 +16,7 @@ from trine.errors import TrineError
 from trine.ids import new_id
 from trine.server import guard
 from trine.server.mlflow import artifacts, server
-from trine.server.mlflow.calls import Call, Json, find
+from trine.server.mlflow.calls import Call, Json, decoded, find
 from trine.server.mlflow.errors import WireError, from_trine
 from trine.server.mlflow.logging import CHANGING, READERS, Logger
 from trine.settings import check_project
@@ -89,7 +88,7 @@ class Mlflow:
             return await self.artifacts.answer(ws, request, path.split("mlflow-artifacts/", 1)[1])
         if request.method == "POST" and (reader := READERS.get(name)):
             body = await guard.read_body(request)
-            await self.logger.keep(ws, reader(Call(ws, _decoded(body))))
+            await self.logger.keep(ws, reader(Call(ws, decoded(body))))
             return _EMPTY
         handler, in_path = find(request.method, name)
         if request.method in ("GET", "DELETE") and request.scope["query_string"]:
@@ -98,7 +97,7 @@ class Mlflow:
                 texts = request.query_params.getlist(key)
                 values[key] = texts if len(texts) > 1 else texts[0]
         else:
-            values = _decoded(await guard.read_body(request))
+            values = decoded(await guard.read_body(request))
         call = Call(ws, values | in_path, deliver=self.logger.deliver)
         found = await to_thread.run_sync(handler, call)
         if name in CHANGING:
@@ -130,18 +129,3 @@ _EMPTY = Response(b"{}", media_type="application/json")
 def _problem(error: WireError) -> Response:
     headers = {"www-authenticate": 'Basic realm="trine"'} if error.status == 401 else {}
     return Response(error.body, error.status, headers, "application/json")
-
-
-def _decoded(body: bytes) -> Json:
-    """A body as an object; old clients send an object in a text."""
-    if not body:
-        return {}
-    try:
-        found: Any = msgspec.json.decode(body)
-        if isinstance(found, str):
-            found = msgspec.json.decode(found)
-    except (ValueError, RecursionError) as error:
-        raise WireError("BAD_REQUEST", f"The body is not valid JSON: {error}.") from None
-    if not isinstance(found, dict):
-        raise WireError("BAD_REQUEST", f"The body must be an object, not {type(found).__name__}.")
-    return found  # pyright: ignore[reportUnknownVariableType]

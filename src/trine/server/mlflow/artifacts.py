@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -18,8 +19,9 @@ from starlette.responses import Response, StreamingResponse
 from trine.access.principals import authorise
 from trine.ids import new_id
 from trine.server import guard
-from trine.server.mlflow.calls import Call, Json, route
-from trine.server.mlflow.errors import WireError, invalid, missing, needed
+from trine.server.mlflow import limits
+from trine.server.mlflow.calls import Call, Json, decoded, route
+from trine.server.mlflow.errors import WireError, invalid, missing, wrong_type
 from trine.server.mlflow.places import Place, file_at, keep, listing, place_of, remove
 from trine.server.mlflow.runs import info_of, run_of
 from trine.server.objects import held_back
@@ -103,7 +105,7 @@ class Artifacts:
     async def _store(self, request: Request) -> tuple[str, int]:
         """Keep the body of a request; gives its hash and size."""
         length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) <= SMALL:
+        if re.fullmatch(r"[0-9]{1,9}", length) and int(length) <= SMALL:
             data = await guard.read_body(request)
             return await to_thread.run_sync(self.store.put, data), len(data)
         try:
@@ -122,16 +124,15 @@ class Artifacts:
         if request.method != "POST" or step not in ("create", "complete", "abort"):
             raise WireError("ENDPOINT_NOT_FOUND", f"There is nothing at {request.method} mlflow-artifacts/mpu/{step}.")
         await to_thread.run_sync(_authorise, ws)
-        body: Json = msgspec.json.decode(await guard.read_body(request) or b"{}")
-        name = str(body.get("path") or "")
-        if not name:
-            raise needed("path")
+        body = decoded(await guard.read_body(request))
+        call = Call(ws, body)
+        name = call.text("path")
         place = place_of(f"{path.rstrip('/')}/{name.rpartition('/')[2]}")
         if step == "create":
             return _json(await to_thread.run_sync(self._create, _writable(place), body, str(request.base_url)))
-        folder = self._folder(str(body.get("upload_id") or ""))
+        folder = self._folder(call.text("upload_id", ""))
         if step == "complete":
-            numbers = [int(one["part_number"]) for one in body.get("parts") or ()]
+            numbers = [_number(one) for one in call.list("parts")]
             await to_thread.run_sync(self._complete, ws, place, folder, numbers)
         await to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
         return _json({})
@@ -155,7 +156,7 @@ class Artifacts:
     async def _part(self, request: Request, path: str) -> Response:
         upload, _, number = path.partition("/")
         folder = self._folder(upload)
-        if not (number.isdigit() and 1 <= int(number) <= MOST_PARTS):
+        if not (re.fullmatch(r"[0-9]{1,5}", number) and 1 <= int(number) <= MOST_PARTS):
             raise invalid(f"Parts have numbers from 1 to {MOST_PARTS}.")
         draft = folder / f"{new_id()}.new"
         try:
@@ -184,6 +185,12 @@ class Artifacts:
         except OSError as error:
             raise no_space(str(folder), error) from error
         keep(ws, _writable(place), self.store.put_file(whole), whole.stat().st_size)
+
+
+def _number(part: Any) -> int:
+    if not isinstance(part, dict):
+        raise wrong_type("parts", part)
+    return limits.check_whole(part.get("part_number"), "part_number")  # pyright: ignore[reportUnknownMemberType]
 
 
 async def _write(request: Request, file: Any) -> None:

@@ -23,7 +23,7 @@ from trine.server.mlflow.calls import Call, Json
 from trine.server.mlflow.errors import WireError, from_trine, invalid, missing, needed, wrong
 from trine.server.mlflow.runs import NAME, not_active
 from trine.tracking import operations as door
-from trine.tracking.frames import POINT, Ending, pack_point
+from trine.tracking.frames import Ending
 from trine.tracking.logged_models import ModelMetric, update_logged_model
 from trine.tracking.outbox import Outbox
 from trine.tracking.texts import RunTexts
@@ -193,7 +193,8 @@ class Logger:
             await self._commit(ws, what)
         if what.of_models:
             await to_thread.run_sync(_tell_models, ws, what)
-        self._append(box, what)
+        if not self._append(box, what):
+            self._append(await to_thread.run_sync(self._prepare, ws, what), what)
 
     def keep_now(self, ws: Workspace, what: Batch) -> None:
         """The same, without an event loop."""
@@ -202,7 +203,8 @@ class Logger:
             raise _explained(problem, what)
         if what.of_models:
             _tell_models(ws, what)
-        self._append(box, what)
+        if not self._append(box, what):
+            self._append(self._prepare(ws, what), what)
 
     def _ready(self, ws: Workspace, what: Batch) -> Outbox | None:
         """The open outbox of a run that was looked at just now."""
@@ -231,20 +233,19 @@ class Logger:
             self.close(oldest)
         return box
 
-    def _append(self, box: Outbox, what: Batch) -> None:
+    def _append(self, box: Outbox, what: Batch) -> bool:
+        """Whether the points are in the run's segment; False when its outbox was closed meanwhile."""
         if not what.points:
-            return
+            return True
         try:
-            for key, step, us, value in what.points:
-                entry = box.sink.keys.get(key)
-                sink = box.sink
-                if entry is None:
-                    sink, entry = box.entry(key)
-                sink.append(pack_point(POINT, entry[0], step, us, value))
+            box.log(what.points)
+        except Conflict:
+            return False
         except TrineError as error:
             raise from_trine(error) from error
         if what.run in self._open:
             self._open.move_to_end(what.run)
+        return True
 
     async def _commit(self, ws: Workspace, what: Batch) -> None:
         """Params and tags: with all others that wait for the same caller in one transaction."""
