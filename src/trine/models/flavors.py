@@ -71,7 +71,7 @@ def flavors() -> dict[str, Flavor]:
     """All flavors by name; Trine's own come first when a model is matched."""
     own = (
         "scikit:ScikitFlavor", "xgboost:XgboostFlavor", "lightgbm:LightgbmFlavor", "torch:TorchFlavor", "onnx:OnnxFlavor",
-        "transformers:TransformersFlavor", "source:SourceFlavor", "pickled:PickledFlavor",
+        "transformers:TransformersFlavor", "source:SourceFlavor", "pickled:PickledFlavor", "foreign:MlflowFlavor",
     )  # fmt: skip
     found: dict[str, Flavor] = {}
     for file, _, kind in (one.partition(":") for one in own):

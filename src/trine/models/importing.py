@@ -10,17 +10,17 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
-import yaml
 from sqlalchemy import insert, select, update
 
-from trine.errors import TrineError
+from trine.errors import InvalidInput, TrineError
 from trine.ids import canonical_json, digest
 from trine.models import operations as door
 from trine.models.artifact import FORMAT, read_manifest
+from trine.models.mlmodel import FILE, flavor_in, read_mlmodel, signature_in, xgboost_file
 from trine.models.names import ModelName, fitting_name, told_name
-from trine.models.signature import Dtype, Field, Signature
 from trine.models.tables import model, model_version
 from trine.models.versions import Manifest, Stored
+from trine.models.xgboost import KINDS
 from trine.operations import operation
 from trine.tracking.importers.source import Source, SourceModel, SourceVersion
 from trine.tracking.importers.writer import store_files
@@ -243,59 +243,40 @@ def _version(ws: Workspace, one: SourceVersion, report: ModelsReport) -> Foreign
 
 # -- MLmodel ----------------------------------------------------------------------------------------------------------
 
-_TYPES: dict[str, Dtype] = {
-    "double": "float64",
-    "float": "float32",
-    "long": "int64",
-    "integer": "int32",
-    "boolean": "boolean",
-    "string": "string",
-    "datetime": "datetime",
-}
-
 
 def describe(ws: Workspace, files: tuple[Stored, ...]) -> Manifest:
-    """The manifest of a model's files. What says of itself in an `MLmodel` that it is scikit-learn's in the form of skops
-    is loaded as that; anything else needs MLflow to be loaded, and may run code that comes with it."""
+    """The manifest of a model's files. What an `MLmodel` says to be scikit-learn's in the form of skops, or XGBoost's in its own
+    form, is loaded as that, which trusts nothing it says; anything else needs MLflow, and may run code that comes with it."""
     about: dict[str, Any] = {}
     for file in files:
-        if file.path == "MLmodel":
-            about = _read(ws.store.get(file.hash))
-    flavors: dict[str, Any] = about.get("flavors") or {}
-    scikit = flavors.get("sklearn") or {}
-    plain = scikit.get("serialization_format") == "skops" and any(file.path == "model.skops" for file in files)
-    flavor = "sklearn" if plain else "mlflow"
-    versions = {"mlflow": about.get("mlflow_version"), "scikit-learn": scikit.get("sklearn_version")}
+        if file.path == FILE:
+            about = read_mlmodel(ws.store.get(file.hash))
+    scikit, xgboost = flavor_in(about, "sklearn"), flavor_in(about, "xgboost")
+    flavor = _own_flavor(about, {file.path for file in files})
+    versions = {
+        "mlflow": about.get("mlflow_version"),
+        "scikit-learn": scikit.get("sklearn_version"),
+        "xgboost": xgboost.get("xgb_version"),
+    }
     return Manifest(
         format=FORMAT,
-        flavor=flavor,
+        flavor=flavor or "mlflow",
         files=files,
-        signature=_signature(about.get("signature") or {}),
+        signature=signature_in(about),
         libraries={name: str(version) for name, version in versions.items() if version},
-        estimator=str((flavors.get("python_function") or {}).get("loader_module") or ""),
-        feed="pandas",
-        pickled=not plain and bool(files),
+        estimator=str(flavor_in(about, "python_function").get("loader_module") or ""),
+        feed="polars" if flavor == "xgboost" else "pandas",
+        pickled=not flavor and bool(files),
     )
 
 
-def _read(data: bytes) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(data)
-    except yaml.YAMLError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _signature(about: dict[str, Any]) -> Signature:
-    """The signature, as far as it is made of named columns of plain types."""
-    return Signature(_fields(about.get("inputs")), _fields(about.get("outputs")))
-
-
-def _fields(text: Any) -> tuple[Field, ...]:
-    try:
-        found: Any = msgspec.json.decode(text) if isinstance(text, str) else text
-        return tuple(
-            Field(str(one["name"]), _TYPES[one["type"]], bool(one.get("required", True))) for one in found or ()
-        )
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
-        return ()
+def _own_flavor(about: dict[str, Any], paths: set[str]) -> str:
+    """The flavor of Trine's that loads it without MLflow, if there is one."""
+    if flavor_in(about, "sklearn").get("serialization_format") == "skops" and "model.skops" in paths:
+        return "sklearn"
+    if flavor_in(about, "xgboost"):
+        try:
+            return "xgboost" if xgboost_file(about, KINDS)[0] in paths else ""
+        except InvalidInput:
+            return ""
+    return ""

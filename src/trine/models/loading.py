@@ -12,6 +12,7 @@ from trine.models import operations as door
 from trine.models.artifact import ANSWERS, EXAMPLE, read_files, read_manifest
 from trine.models.feeding import Feed
 from trine.models.flavors import Answers, flavors
+from trine.models.frames import as_frame
 from trine.models.signature import Signature, dtype_of
 from trine.models.versions import Manifest, ModelVersion, split_ref
 from trine.workspace import Workspace, current_workspace, record_resolution, record_use
@@ -64,7 +65,15 @@ class LoadedModel:
         """
         import polars as pl
 
-        rows = self.signature.conform(frame, extra=extra)
+        if self.signature.inputs:
+            rows = self.signature.conform(frame, extra=extra)
+        elif extra == "ignore":
+            raise InvalidInput(
+                f"{self.version.ref} has no signature, so nothing says which of these columns it takes. Log it with one: "
+                "mlflow.models.infer_signature(inputs, outputs)."
+            )
+        else:
+            rows = as_frame(frame)
         if not rows.height:
             return pl.DataFrame(schema=_schema(self.signature))
         answers = self._answer(self._native.feed.of_frame(rows), rows.height)

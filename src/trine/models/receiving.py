@@ -7,10 +7,11 @@ from typing import Annotated
 import msgspec
 from sqlalchemy import insert, select, update
 
-from trine.errors import Conflict, InvalidInput, NotFound
+from trine.errors import Conflict, Damaged, InvalidInput, NotFound
 from trine.ids import canonical_json
 from trine.models.flavors import flavors
 from trine.models.importing import describe
+from trine.models.mlmodel import FILE
 from trine.models.names import ModelName
 from trine.models.rows import find_version, is_model, model_info, model_row
 from trine.models.tables import model, model_version
@@ -105,7 +106,7 @@ def _checked(ws: Workspace, manifest: Manifest) -> Manifest:
         return manifest
     forms = getattr(flavor, "forms", {})
     try:
-        check({file.path: ws.store.get(file.hash) for file in manifest.files if file.path in forms})
-    except InvalidInput:
+        check({file.path: ws.store.get(file.hash) for file in manifest.files if file.path in {*forms, FILE}})
+    except (InvalidInput, Damaged):
         return msgspec.structs.replace(manifest, flavor="mlflow", pickled=True)
     return manifest

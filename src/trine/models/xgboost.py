@@ -11,6 +11,8 @@ from trine.errors import InvalidInput
 from trine.extras import need
 from trine.models.answers import class_outputs, matrix
 from trine.models.boosted import KIND, Boosted, answers_of, boosted_of, crafted, is_of, read_kind, write_kind
+from trine.models.mlmodel import FILE as MLMODEL
+from trine.models.mlmodel import read_mlmodel, xgboost_file
 
 if TYPE_CHECKING:
     from trine.models.flavors import Answers, Ask
@@ -39,8 +41,10 @@ class XgboostFlavor:
     def load(self, files: Mapping[str, bytes]) -> Boosted:
         xgboost = need("xgboost", extra="xgboost", purpose="An XGBoost model")
         self.check(files)
-        kind = read_kind(files, KINDS)
         try:
+            if KIND not in files:
+                return _of_mlflow(files, xgboost)
+            kind = read_kind(files, KINDS)
             return Boosted(xgboost.Booster(model_file=bytearray(files[FILE])), kind.kind, kind.classes)
         except xgboost.core.XGBoostError as error:
             raise InvalidInput(
@@ -48,12 +52,11 @@ class XgboostFlavor:
             ) from error
 
     def check(self, files: Mapping[str, bytes]) -> None:
+        if KIND not in files and MLMODEL in files:  # its trees are looked at when they are loaded: that takes XGBoost
+            xgboost_file(read_mlmodel(files[MLMODEL]), KINDS)
+            return
         read_kind(files, KINDS)
-        try:
-            learner = msgspec.json.decode(files[FILE])["learner"]
-            _check_booster(learner["gradient_booster"], int(learner["learner_model_param"]["num_feature"]))
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise crafted(f"{FILE} is no model of XGBoost ({type(error).__name__}: {error})") from error
+        _checked(files[FILE])
 
     def classes(self, native: Any) -> tuple[Any, ...]:
         return _boosted(native).classes
@@ -82,6 +85,26 @@ class XgboostFlavor:
 
     def libraries(self) -> tuple[str, ...]:
         return ("xgboost", "xgboost-cpu", "numpy")
+
+
+def _of_mlflow(files: Mapping[str, bytes], xgboost: Any) -> Boosted:
+    """What `mlflow.xgboost` saved: a booster in XGBoost's own form, of a class that the `MLmodel` names."""
+    file, kind = xgboost_file(read_mlmodel(files[MLMODEL]), KINDS)
+    if file not in files:
+        raise InvalidInput(f'The MLmodel names "{file}", which is not among the files of the model.')
+    booster = xgboost.Booster(model_file=bytearray(files[file]))
+    param = _checked(bytes(booster.save_raw("json")))
+    return Boosted(booster, kind, tuple(range(max(int(param["num_class"]), 2))) if "Classifier" in kind else ())
+
+
+def _checked(model: bytes) -> Any:
+    """What a model in JSON says of its columns and classes. Raises Damaged unless its trees are trees."""
+    try:
+        learner = msgspec.json.decode(model)["learner"]
+        _check_booster(learner["gradient_booster"], int(learner["learner_model_param"]["num_feature"]))
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise crafted(f"{FILE} is no model of XGBoost ({type(error).__name__}: {error})") from error
+    return learner["learner_model_param"]
 
 
 def _boosted(native: Any) -> Boosted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,14 +24,29 @@ def test_the_client_finds_all_it_knows(
     tmp_path: Path,
     script: str,
 ) -> None:
+    speak(serve(local_ws), admin_token(local_ws), tmp_path, script)
+
+
+def test_models_written_by_either_load_in_the_other(
+    local_ws: Workspace,
+    serve: Callable[[Workspace], str],
+    admin_token: Callable[[Workspace], str],
+    tmp_path: Path,
+) -> None:
+    beside = [str(local_ws.location), str(ROOT / "src"), sysconfig.get_path("purelib")]
+    speak(serve(local_ws), admin_token(local_ws), tmp_path, "mlflow_both_ways.py", *beside)
+
+
+def speak(url: str, token: str, tmp_path: Path, script: str, *more: str) -> None:
+    """Have a script use MLflow's client against a server."""
     assert CLIENT.exists(), "MLflow's client is not here: make .venv-mlflow/.made"
     settings = {
-        "MLFLOW_TRACKING_TOKEN": admin_token(local_ws),
+        "MLFLOW_TRACKING_TOKEN": token,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "GIT_PYTHON_REFRESH": "quiet",
     }
-    command = [str(CLIENT), "-W", "ignore", str(ROOT / "tests" / "clients" / script), serve(local_ws)]
+    command = [str(CLIENT), "-W", "ignore", str(ROOT / "tests" / "clients" / script), url, *more]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True, timeout=300
     )

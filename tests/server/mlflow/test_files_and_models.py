@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from trine import models, tracking
+from trine.errors import InvalidInput, Refused
 from trine.workspace import Workspace
 
 Begin = Callable[..., str]
@@ -177,3 +179,34 @@ def test_models_have_the_names_that_mlflow_allows(wire: Any, local_ws: Workspace
 @pytest.mark.parametrize("name", ["a/b", "a:b", " ", "..", "./a", "x" * 257])
 def test_models_have_no_others(wire: Any, name: str) -> None:
     assert wire.refused("POST registered-models/create", name=name)[:2] == (400, "INVALID_PARAMETER_VALUE")
+
+
+@pytest.mark.parametrize(
+    ("told", "flavor"),
+    [
+        ({"xgboost": {"data": "m.ubj", "model_class": "xgboost.sklearn.XGBRegressor"}}, "xgboost"),
+        ({"xgboost": {"data": "m.ubj", "model_class": "os.system"}}, "mlflow"),
+        ({"xgboost": {"data": "m.ubj", "model_class": "xgboost.core.Booster", "code": "code"}}, "mlflow"),
+        ({"xgboost": {"data": "../m.ubj", "model_class": "xgboost.core.Booster"}}, "mlflow"),
+        ({"sklearn": {"serialization_format": "skops"}}, "mlflow"),
+        (["sklearn"], "mlflow"),
+    ],
+)
+def test_what_a_folder_says_of_itself_is_not_believed(
+    wire: Any, begin: Begin, local_ws: Workspace, monkeypatch: pytest.MonkeyPatch, told: Any, flavor: str
+) -> None:
+    run = begin()
+    for name, content in (("MLmodel", yaml.safe_dump({"flavors": told}).encode()), ("m.ubj", b"{L\0\0 no trees")):
+        wire.client.put(f"{FILES}/artifacts/0/{run}/artifacts/m/{name}", content=content)
+    wire("POST registered-models/create", name="m")
+    wire("POST model-versions/create", name="m", source=f"runs:/{run}/m", run_id=run)
+    found = models.resolve("m@1", ws=local_ws)
+    assert (found.flavor, found.pickled) == (flavor, flavor == "mlflow")
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(
+        InvalidInput, match=r"cannot be read by this XGBoost|needs mlflow: pip install 'trine\[mlflow\]'"
+    ):
+        models.load_model("m@1", allow_pickle=True, ws=local_ws)
+    if flavor == "mlflow":
+        with pytest.raises(Refused, match="kept as a pickle"):
+            models.load_model("m@1", ws=local_ws)

@@ -9,6 +9,7 @@ import msgspec
 import yaml
 
 from trine.models.artifact import ANSWERS, EXAMPLE, read_manifest
+from trine.models.boosted import KIND
 from trine.models.signature import Signature
 from trine.models.versions import ModelVersion
 from trine.tracking.runs import Artifact
@@ -72,7 +73,7 @@ def _sklearn(version: ModelVersion, _: set[str]) -> tuple[str, str, dict[str, An
 
 
 def _xgboost(version: ModelVersion, paths: set[str]) -> tuple[str, str, dict[str, Any]]:
-    file = next((path for path in sorted(paths) if path.endswith((".ubj", ".json"))), "model.ubj")
+    file = next((path for path in sorted(paths) if path.endswith((".ubj", ".json")) and path != KIND), "model.ubj")
     kind = version.estimator.rpartition(".")[2] or "Booster"
     where = "xgboost.core.Booster" if kind == "Booster" else f"xgboost.sklearn.{kind}"
     flavor = {"model_class": where, "data": file, "model_format": file.rpartition(".")[2], "code": None}
