@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         features,
         governance,
         insights,
+        llm,
         loop,
         models,
         monitoring,
@@ -24,18 +25,20 @@ if TYPE_CHECKING:
     )
     from trine.data import dataset, load
     from trine.features import Entity, FeatureService, FeatureView
+    from trine.llm import trace
     from trine.pipelines import pipeline, step
     from trine.tracking import autolog, run
     from trine.workspace import Workspace, connect, current_workspace, init, using
 
 _ROOMS = (
-    "access", "data", "evaluation", "features", "governance", "insights", "loop", "models", "monitoring", "pipelines",
+    "access", "data", "evaluation", "features", "governance", "insights", "llm", "loop", "models", "monitoring", "pipelines",
     "serving", "tracking",
 )  # fmt: skip
 
 _NAMES = {
     "data": ("dataset", "load"),
     "features": ("Entity", "FeatureService", "FeatureView"),
+    "llm": ("trace",),
     "pipelines": ("pipeline", "step"),
     "tracking": ("autolog", "run"),
     "workspace": ("Workspace", "connect", "current_workspace", "init", "using"),
@@ -58,6 +61,7 @@ __all__ = [
     "governance",
     "init",
     "insights",
+    "llm",
     "load",
     "loop",
     "models",
@@ -67,6 +71,7 @@ __all__ = [
     "run",
     "serving",
     "step",
+    "trace",
     "tracking",
     "using",
 ]

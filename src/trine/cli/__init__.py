@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "models": Entry("models", "models", "Registered models: versions, aliases, gates.", "Track"),
     "import": Entry("importing", "import_", "Move in: MLflow, W&B, TensorBoard and others.", "Track"),
     "export": Entry("importing", "export", "Runs as files: an mlruns folder, or Parquet.", "Track"),
+    "traces": Entry("traces", "traces", "Calls to language models, span by span.", "Track"),
     "pipeline": Entry("pipelines", "pipeline", "Pipelines: run, resume, logs.", "Automate"),
     "loop": Entry("loop", "loop", "Continuous training: triggers, gate, rollout.", "Automate"),
     "approvals": Entry("access", "approvals", "Held operations: approve or reject.", "Automate"),

@@ -111,9 +111,10 @@ _WORDS = {
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A metric (`part` says which of its values), a param, a tag, an attribute of the run, or what it is linked to."""
+    """A metric (`part` says which of its values), a param, a tag, an attribute of the run, or what it is linked to; of a trace,
+    metadata, an assessment, or something of its spans."""
 
-    kind: Literal["metric", "param", "tag", "attribute", "link"]
+    kind: Literal["metric", "param", "tag", "attribute", "link", "metadata", "feedback", "expectation", "span"]
     key: str
     part: str = ""
 
@@ -214,10 +215,10 @@ def parse(text: str) -> Expression | None:
     return parse_search(text)[0]
 
 
-def parse_search(text: str) -> tuple[Expression | None, list[Order]]:
+def parse_search(text: str, builder: type[Builder] | None = None) -> tuple[Expression | None, list[Order]]:
     """The tree of an expression (None: all runs) and its order. Raises InvalidInput pointing at the column.
 
-    A condition on what a run does not have is false, so its negation is true: there is no third truth value.
+    `builder` knows the fields of what is searched when that is not runs. A condition on what a run does not have is false, so its negation is true: there is no third truth value.
     """
     if not text.strip():
         return None, []
@@ -226,17 +227,17 @@ def parse_search(text: str) -> tuple[Expression | None, list[Order]]:
         raise InvalidInput(
             f"The expression has more than {MOST_CONDITIONS} conditions. Use in (…) for lists of values."
         )
-    build = _Builder(text)
+    build = (builder or Builder)(text)
     parts: list[Any] = list(tree.children)
     order = build.order(parts.pop()) if parts and parts[-1].data == "order" else []
     return build.expression(parts[0], 0) if parts else None, order
 
 
-def parse_order(text: str) -> list[Order]:
+def parse_order(text: str, builder: type[Builder] | None = None) -> list[Order]:
     """`metrics.auc.best desc, started` as terms. Raises InvalidInput pointing at the column."""
     if not text.strip():
         return []
-    return _Builder(text).order(_tree(text, "order"))
+    return (builder or Builder)(text).order(_tree(text, "order"))
 
 
 _CONDITIONS = frozenset(
@@ -293,8 +294,11 @@ def mistake(text: str, column: int, problem: str) -> InvalidInput:
     return InvalidInput(f"Column {column} of the expression: {problem}\n  {shown}\n  {pointer}", column=column)
 
 
-class _Builder:
-    """Turns the parser's tree into ours, checking what each field can be compared with."""
+class Builder:
+    """Turns the parser's tree into ours, checking what each field can be compared with. Others than runs know other fields."""
+
+    bare = ("param", "tag")
+    """What can stand alone."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -317,8 +321,9 @@ class _Builder:
         field = self.field(parts[0])
         negated = kind in ("not_contained", "not_like", "not_between", "is_not")
         if kind == "bare":
-            if field.kind not in ("param", "tag"):
-                self.fail(parts[0], f'"{parts[0]}" alone says nothing: compare it. Only params and tags stand alone.')
+            if field.kind not in self.bare:
+                alone = " and ".join(f"{one}s" for one in self.bare)
+                self.fail(parts[0], f'"{parts[0]}" alone says nothing: compare it. Only {alone} stand alone.')
             return Marked(field)
         if kind in ("between", "not_between"):
             if field.kind == "link":
@@ -328,7 +333,7 @@ class _Builder:
                 self.fail(parts[2], f"both ends are numbers, or both are texts: {parts[1]} and {parts[2]} are not.")
             return Between(field, low, high, negated)
         if kind == "matches":
-            if self._type(field) not in ("text", "any") or field.kind == "link":
+            if self.type_of(field) not in ("text", "any") or field.kind == "link":
                 self.fail(parts[1], f'"{parts[0]}" is no text; ~ is for text.')
             column = (parts[2].start_pos or 0) + 1
             return Matches(field, _unquoted(parts[2]), parts[1].type == "UNLIKE", self.text, column)
@@ -340,8 +345,8 @@ class _Builder:
         if kind in ("contained", "not_contained"):
             return Contained(field, tuple(self.value(field, one) for one in parts[1].children), negated)
         if kind in ("like", "not_like"):
-            if self._type(field) not in ("text", "any"):
-                self.fail(parts[1], f'"{parts[0]}" is a {self._type(field)}; like is for text.')
+            if self.type_of(field) not in ("text", "any"):
+                self.fail(parts[1], f'"{parts[0]}" is a {self.type_of(field)}; like is for text.')
             return Like(field, _unquoted(parts[2]), parts[1].type == "ILIKE", negated)
         if parts[1].type == "NULL":
             return Missing(field, negated)
@@ -354,7 +359,7 @@ class _Builder:
         for term in tree.children:
             field = self.field(term.children[0])
             if field.kind == "link":
-                self.fail(term.children[0], f'runs cannot be ordered by "{term.children[0]}": there may be several.')
+                self.fail(term.children[0], f'results cannot be ordered by "{term.children[0]}": there may be several.')
             terms.append(Order(field, len(term.children) > 1 and term.children[1].type == "DESC"))
         return terms
 
@@ -393,7 +398,7 @@ class _Builder:
         return name.lower()
 
     @staticmethod
-    def _type(field: Field) -> str:
+    def type_of(field: Field) -> str:
         if field.kind == "metric":
             return "number"
         if field.kind == "link":
@@ -401,7 +406,7 @@ class _Builder:
         return ATTRIBUTES[field.key] if field.kind == "attribute" else "any"
 
     def value(self, field: Field, token: Token) -> float | int | str:
-        wanted, number = self._type(field), token.type == "NUMBER"
+        wanted, number = self.type_of(field), token.type == "NUMBER"
         if number and wanted in ("number", "any"):
             return float(token)
         if wanted == "number":

@@ -97,15 +97,15 @@ def condition(one: Expression, setting: Setting) -> ColumnElement[bool]:
 def attribute_test(one: Test, setting: Setting) -> ColumnElement[bool]:
     """A condition on an attribute that is there."""
     column = ATTRIBUTE_COLUMNS[one.field.key]
-    return _test(one, column, column, setting.dialect)
+    return value_test(one, column, column, setting.dialect)
 
 
 def row_test(one: Test, table: FromClause, setting: Setting) -> ColumnElement[bool]:
     """A condition on one row of a metric, param or tag that is there."""
     if one.field.kind == "metric":
         value = metric_column(table, one.field, setting)
-        return _test(one, value, value, setting.dialect)
-    return _test(one, table.c.value, table.c.number, setting.dialect, table.c.head)
+        return value_test(one, value, value, setting.dialect)
+    return value_test(one, table.c.value, table.c.number, setting.dialect, table.c.head)
 
 
 def metric_column(table: FromClause, field: Field, setting: Setting) -> KeyedColumnElement[Any]:
@@ -126,7 +126,7 @@ def _has(table: FromClause, field: Field, *tests: ColumnElement[bool]) -> Column
     return exists().where(table.c.run == run.c.id, table.c.key == field.key, *tests).correlate(run)
 
 
-def _test(
+def value_test(
     one: Test,
     text: ColumnElement[Any],
     number: ColumnElement[Any],

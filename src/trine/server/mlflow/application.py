@@ -12,12 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from trine.errors import TrineError
+from trine.errors import InvalidInput, TrineError
 from trine.ids import new_id
-from trine.server import guard
+from trine.server import guard, otlp
 from trine.server.mlflow import artifacts, server
 from trine.server.mlflow.calls import Call, Json, decoded, find
 from trine.server.mlflow.errors import WireError, from_trine
+from trine.server.mlflow.experiments import by_id
 from trine.server.mlflow.logging import CHANGING, READERS, Logger
 from trine.settings import check_project
 from trine.tracking.spool import collect
@@ -31,7 +32,7 @@ for _name in ("experiments", "runs", "logged_models", "registry", "versions"):  
 ROOTS = (
     "/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/", "/api/2.0/preview/mlflow/", "/api/3.0/mlflow/", "/ajax-api/3.0/mlflow/",
 )  # fmt: skip
-ALONE = ("/version",)
+ALONE = ("/version", otlp.PATH)
 TRUSTED_S = 2.0
 """For how long a token that was looked at is taken without looking again."""
 
@@ -84,6 +85,8 @@ class Mlflow:
         if path.startswith(artifacts.ROOTS) and "/mpu/part/" in path:
             return await self.artifacts.answer(self.ws, request, path.split("mlflow-artifacts/", 1)[1])
         ws = await self._caller(request)
+        if path == otlp.PATH and request.method == "POST":
+            return await self._receive(ws, request)
         if path.startswith(artifacts.ROOTS):
             return await self.artifacts.answer(ws, request, path.split("mlflow-artifacts/", 1)[1])
         if request.method == "POST" and (reader := READERS.get(name)):
@@ -105,6 +108,19 @@ class Mlflow:
         if isinstance(found, Response):
             return found
         return Response(msgspec.json.encode(found), media_type="application/json")
+
+    async def _receive(self, ws: Workspace, request: Request) -> Response:
+        """Spans as OpenTelemetry sends them, into the experiment that a header numbers (MLflow's way) or names."""
+        experiment = request.headers.get("trine-experiment", "")
+        if number := request.headers.get("x-mlflow-experiment-id", ""):
+            experiment = (await to_thread.run_sync(by_id, ws, number)).name
+        try:
+            return await otlp.receive(ws, request, experiment)
+        except InvalidInput as error:
+            if error.details.get("extra") != "otlp":
+                raise
+            # the words by which MLflow's client knows that it has to send its spans another way
+            raise WireError("NOT_IMPLEMENTED", f"REST OTLP span logging is not supported: {error.message}") from None
 
     async def _caller(self, request: Request) -> Workspace:
         """The workspace as seen by whoever is asking: the project is MLflow's workspace."""

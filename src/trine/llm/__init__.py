@@ -1,0 +1,58 @@
+"""Language models: traces of what was asked and answered, what people say of the answers, and the datasets they are judged on.
+
+@trine.trace
+def answer(question): ...
+
+search_traces("state = 'error' and duration > 2")
+log_feedback(trace.id, "correct", False, rationale="the flight is on Monday")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trine.llm.assessment import Assessment, Problem
+    from trine.llm.live import LiveSpan, active_span, trace
+    from trine.llm.reading import get_trace, log_expectation, log_feedback, search_traces, trace_table
+    from trine.llm.spans import Span, SpanEvent, SpanLink, Usage
+    from trine.llm.spool import flush
+    from trine.llm.traces import Trace, TraceInfo
+
+_PLACES = {
+    "assessment": ("Assessment", "Problem"),
+    "live": ("LiveSpan", "active_span", "trace"),
+    "reading": ("get_trace", "log_expectation", "log_feedback", "search_traces", "trace_table"),
+    "spans": ("Span", "SpanEvent", "SpanLink", "Usage"),
+    "spool": ("flush",),
+    "traces": ("Trace", "TraceInfo"),
+}
+_HOME_OF = {name: home for home, names in _PLACES.items() for name in names}
+
+__all__ = [
+    "Assessment",
+    "LiveSpan",
+    "Problem",
+    "Span",
+    "SpanEvent",
+    "SpanLink",
+    "Trace",
+    "TraceInfo",
+    "Usage",
+    "active_span",
+    "flush",
+    "get_trace",
+    "log_expectation",
+    "log_feedback",
+    "search_traces",
+    "trace",
+    "trace_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when they are first used."""
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(f"trine.llm.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module 'trine.llm' has no attribute {name!r}")

@@ -1,0 +1,134 @@
+"""OpenTelemetry's own exporter against a server, and exports that are wrong."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from trine import tracking
+from trine.errors import InvalidInput, TooLarge
+from trine.llm import get_trace, otlp, search_traces
+from trine.workspace import Workspace
+
+ID, ROOT, CHILD = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "00f067aa0ba902b8"
+
+
+@pytest.fixture
+def client(
+    local_ws: Workspace, serve: Callable[[Workspace], str], admin_token: Callable[[Workspace], str]
+) -> Iterator[httpx.Client]:
+    headers = {"authorization": f"Bearer {admin_token(local_ws)}"}
+    with httpx.Client(base_url=serve(local_ws), headers=headers, timeout=30) as found:
+        yield found
+
+
+def test_the_exporter_of_opentelemetry_sends_what_a_program_did(client: httpx.Client) -> None:
+    from opentelemetry.exporter.otlp.proto.http import Compression
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.trace import Link, Status, StatusCode
+
+    provider = TracerProvider(resource=Resource({"service.name": "desk"}), shutdown_on_exit=False)
+    exporter = OTLPSpanExporter(
+        f"{client.base_url}/v1/traces".replace("//v1", "/v1"),
+        headers={"authorization": client.headers["authorization"], "trine-experiment": "desk"},
+        compression=Compression.Gzip,
+    )
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    tracer = provider.get_tracer("desk.code")
+    with tracer.start_as_current_span("answer", attributes={"session.id": "s-1"}) as root:
+        linked = Link(root.get_span_context(), {"why": "again"})
+        with tracer.start_as_current_span("chat", links=[linked]) as inner:
+            inner.set_attributes({"gen_ai.usage.input_tokens": 7, "list": ["a", "b"], "yes": True, "half": 0.5})
+            inner.add_event("token", {"n": 1})
+            inner.set_status(Status(StatusCode.ERROR, "cut off"))
+    provider.shutdown()
+    (info,) = search_traces()
+    assert (info.name, info.state, info.spans, info.experiment, info.session) == ("answer", "ok", 2, "desk", "s-1")
+    assert info.tags["service.name"] == "desk" and info.total_tokens == 7
+    found, chat = get_trace(info.id).spans
+    assert found.id == f"{root.get_span_context().span_id:016x}" and found.scope == "desk.code"
+    assert (chat.state, chat.message, chat.events[0].name, chat.links[0].span) == (
+        "error",
+        "cut off",
+        "token",
+        found.id,
+    )
+    assert (chat.attributes["list"], chat.attributes["yes"], chat.attributes["half"]) == (["a", "b"], True, 0.5)
+
+
+def export(*spans: dict[str, Any]) -> dict[str, Any]:
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "js"}}]}
+    return {"resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": {"name": "x"}, "spans": list(spans)}]}]}
+
+
+def a_span(**more: Any) -> dict[str, Any]:
+    times = {"startTimeUnixNano": "1700000000000000000", "endTimeUnixNano": 1700000000500000000}
+    return {"traceId": ID, "spanId": ROOT, "name": "page", "kind": 2} | times | more
+
+
+def test_json_is_read_with_ids_in_hex_and_numbers_as_text(client: httpx.Client) -> None:
+    nested = {"kvlistValue": {"values": [{"key": "a", "value": {"arrayValue": {"values": [{"intValue": "5"}, {}]}}}]}}
+    attributes = [{"key": "n", "value": nested}, {"key": "d", "value": {"doubleValue": 1}}, {"key": "none"}]
+    child = a_span(
+        spanId=CHILD, parentSpanId=ROOT, name="inner", attributes=attributes, status={"code": 2, "message": "no"}
+    )
+    answer = client.post("/v1/traces", json=export(a_span(), child))
+    assert (answer.status_code, answer.json(), answer.headers["content-type"]) == (200, {}, "application/json")
+    _, inner = get_trace(ID).spans
+    assert inner.attributes == {"n": {"a": [5, None]}, "d": 1.0, "none": None} and inner.state == "error"
+    assert get_trace(ID).info.duration_us == 500_000 and get_trace(ID).info.experiment == "default"
+
+
+def test_spans_that_cannot_be_taken_are_counted_and_the_others_kept(client: httpx.Client) -> None:
+    wrong = [a_span(traceId="0" * 32), a_span(spanId="xyz", name="bad id"), a_span(startTimeUnixNano="-5")]
+    answer = client.post("/v1/traces", json=export(*wrong, a_span()))
+    partial = answer.json()["partialSuccess"]
+    assert partial["rejectedSpans"] == "3" and "no trace id" in partial["errorMessage"]
+    assert get_trace(ID).info.spans == 1
+
+
+def test_exports_that_are_none_are_refused_and_say_why(client: httpx.Client) -> None:
+    body = msgspec.json.encode(export(a_span()))
+    as_json, as_protobuf = {"content-type": "application/json"}, {"content-type": "application/x-protobuf"}
+    cases = [
+        (b"{", as_json, 400, "no trace export in JSON"),
+        (b'{"resourceSpans": 5}', as_json, 400, "no trace export in JSON"),
+        (b"\xff\xff\xff", as_protobuf, 400, "no trace export in protobuf"),
+        (body, {"content-type": "text/plain"}, 400, "text/plain"),
+        (body, as_json | {"content-encoding": "br"}, 400, "br"),
+        (body, as_json | {"content-encoding": "gzip"}, 400, "not gzip"),
+        (gzip.compress(body)[:-5], as_json | {"content-encoding": "gzip"}, 400, "does not end"),
+        (body, as_json | {"x-mlflow-experiment-id": "99"}, 404, "No Experiment with id=99 exists"),
+        (body, as_json | {"x-mlflow-run-id": "0" * 32}, 404, "No run"),
+        (body, as_json | {"authorization": "Bearer no"}, 401, ""),
+    ]
+    for content, headers, status, told in cases:
+        answer = client.post("/v1/traces", content=content, headers=headers)
+        assert (answer.status_code, told in answer.text) == (status, True), (headers, answer.text)
+    assert search_traces() == []
+    for encoding, packed in (("gzip", gzip.compress(body)), ("deflate", zlib.compress(body))):
+        answer = client.post("/v1/traces", content=packed, headers=as_json | {"content-encoding": encoding})
+        assert answer.status_code == 200
+
+
+def test_spans_go_to_the_run_that_a_header_names(client: httpx.Client) -> None:
+    with tracking.run("desk") as run:
+        pass
+    client.post("/v1/traces", json=export(a_span()), headers={"x-mlflow-run-id": run.id})
+    assert get_trace(ID).info.runs == [run.id] and get_trace(ID).info.experiment == "desk"
+
+
+def test_a_body_that_unpacks_to_too_much_is_not_unpacked() -> None:
+    with pytest.raises(TooLarge, match="64 MB"):
+        otlp.unpacked(gzip.compress(bytes(65 << 20), 1), "gzip")
+    with pytest.raises(InvalidInput, match="zstd"):
+        otlp.unpacked(b"", "zstd")
