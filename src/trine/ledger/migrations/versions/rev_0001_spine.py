@@ -90,6 +90,26 @@ def upgrade() -> None:
     op.create_index(op.f("ix_approval_digest"), "approval", ["digest"], unique=False)
     op.create_index(op.f("ix_approval_project_state"), "approval", ["project", "state"], unique=False)
     op.create_table(
+        "assessment",
+        sa.Column("row", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("trace", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("kind", sa.String(length=12), nullable=False, comment="feedback, expectation or issue"),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column(
+            "value",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            nullable=False,
+            comment="text as it is, anything else as JSON",
+        ),
+        sa.Column("number", sa.Double(), nullable=True, comment="the value, when it is a number"),
+        sa.Column("body", sa.Text(), nullable=False, comment="JSON of the Assessment"),
+        sa.Column("valid", sa.Boolean(), nullable=False, comment="no other one overrides it"),
+        sa.PrimaryKeyConstraint("row", name=op.f("pk_assessment")),
+        sa.UniqueConstraint("trace", "id", name=op.f("uq_assessment_trace_id")),
+    )
+    op.create_index("ix_assessment_name", "assessment", ["kind", "name", "trace"], unique=False)
+    op.create_table(
         "code_version",
         sa.Column("project", sa.Text(), nullable=False),
         sa.Column("node", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
@@ -268,6 +288,45 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("project", "name", name=op.f("pk_endpoint")),
     )
+    op.create_table(
+        "eval_dataset",
+        sa.Column(
+            "id",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            nullable=False,
+            comment="d- and 32 hex digits",
+        ),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False, comment="JSON object"),
+        sa.Column("experiments", sa.Text(), nullable=False, comment="JSON list of experiments' numbers"),
+        sa.Column("schema", sa.Text(), nullable=False, comment="JSON: the kinds of the fields of its records"),
+        sa.Column("records", sa.BigInteger(), nullable=False),
+        sa.Column("author", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("changed_by", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_eval_dataset")),
+    )
+    op.create_index(
+        op.f("ix_eval_dataset_project_created_us_id"), "eval_dataset", ["project", "created_us", "id"], unique=False
+    )
+    op.create_table(
+        "eval_record",
+        sa.Column("row", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("dataset", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column(
+            "id",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            nullable=False,
+            comment="dr- and 32 hex digits",
+        ),
+        sa.Column("inputs", sa.String(length=64), nullable=False, comment="digest of its inputs"),
+        sa.Column("body", sa.Text(), nullable=False, comment="JSON of the EvalRecord"),
+        sa.PrimaryKeyConstraint("row", name=op.f("pk_eval_record")),
+        sa.UniqueConstraint("dataset", "inputs", name=op.f("uq_eval_record_dataset_inputs")),
+    )
+    op.create_index(op.f("ix_eval_record_dataset_id"), "eval_record", ["dataset", "id"], unique=False)
     op.create_table(
         "evaluation",
         sa.Column("project", sa.Text(), nullable=False),
@@ -894,6 +953,100 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_token")),
     )
     op.create_index(op.f("ix_token_principal"), "token", ["principal"], unique=False)
+    op.create_table(
+        "trace",
+        sa.Column("row", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("project", sa.Text(), nullable=False),
+        sa.Column(
+            "id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False, comment="32 hex digits"
+        ),
+        sa.Column("experiment", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("state", sa.String(length=8), nullable=False, comment="running, ok, error or unknown"),
+        sa.Column("told", sa.Boolean(), nullable=False, comment="its client said what it is: spans do not change that"),
+        sa.Column("started_us", sa.BigInteger(), nullable=False),
+        sa.Column("duration_us", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "request",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            nullable=False,
+            comment="the beginning of what was asked",
+        ),
+        sa.Column("response", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("client_request", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("session", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("user", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("spans", sa.BigInteger(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False, comment="of its spans as they are kept"),
+        sa.Column("input_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("output_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("total_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("cost", sa.Double(), nullable=True),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("row", name=op.f("pk_trace")),
+        sa.UniqueConstraint("project", "id", name=op.f("uq_trace_project_id")),
+    )
+    op.create_index(
+        op.f("ix_trace_experiment_started_us_row"), "trace", ["experiment", "started_us", "row"], unique=False
+    )
+    op.create_index(op.f("ix_trace_project_started_us_row"), "trace", ["project", "started_us", "row"], unique=False)
+    op.create_index("ix_trace_session", "trace", ["project", "session"], unique=False)
+    op.create_table(
+        "trace_part",
+        sa.Column("trace", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("object", sa.String(length=64), nullable=False, comment="or empty: then it is in data"),
+        sa.Column("data", sa.LargeBinary(), nullable=True, comment="packed spans"),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("trace", "number", name=op.f("pk_trace_part")),
+    )
+    op.create_table(
+        "trace_run",
+        sa.Column("trace", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("run", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.PrimaryKeyConstraint("trace", "run", name=op.f("pk_trace_run")),
+    )
+    op.create_index(op.f("ix_trace_run_run"), "trace_run", ["run"], unique=False)
+    op.create_table(
+        "trace_span",
+        sa.Column("trace", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("parent", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("type", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("state", sa.String(length=8), nullable=False),
+        sa.Column(
+            "model",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            nullable=False,
+            comment="the language model",
+        ),
+        sa.Column("started_us", sa.BigInteger(), nullable=False),
+        sa.Column("duration_us", sa.BigInteger(), nullable=True),
+        sa.Column("input_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("output_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("total_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("cost", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("trace", "id", name=op.f("pk_trace_span")),
+        comment="what searches and sums ask of spans",
+    )
+    op.create_table(
+        "trace_text",
+        sa.Column("trace", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=8), nullable=False, comment="tag or metadata"),
+        sa.Column("key", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("value", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("number", sa.Double(), nullable=True, comment="the value, when it is a number"),
+        sa.Column(
+            "head",
+            sa.Text().with_variant(sa.Text(collation="C"), "postgresql"),
+            sa.Computed("substr(value, 1, 100)", persisted=True),
+            nullable=True,
+            comment="for the index",
+        ),
+        sa.PrimaryKeyConstraint("trace", "kind", "key", name=op.f("pk_trace_text")),
+    )
+    op.create_index("ix_trace_text_head", "trace_text", ["kind", "key", "head", "trace"], unique=False)
     op.create_table(
         "verdict",
         sa.Column("project", sa.Text(), nullable=False),
