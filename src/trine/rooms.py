@@ -8,7 +8,7 @@ DOORS = (
     "tracking.operations", "tracking.importing", "tracking.removing",
     "features.operations", "models.operations", "models.importing", "models.receiving", "evaluation.operations",
     "pipelines.operations", "serving.operations", "serving.parts", "monitoring.operations",
-    "llm.operations", "loop.operations", "governance.operations", "insights.operations",
+    "llm.operations", "llm.eval_data", "loop.operations", "governance.operations", "insights.operations",
 )  # fmt: skip
 """The modules with operations that no other of them imports. By name: the door knows that there are rooms, not what is in them."""
 

@@ -36,6 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "import": Entry("importing", "import_", "Move in: MLflow, W&B, TensorBoard and others.", "Track"),
     "export": Entry("importing", "export", "Runs as files: an mlruns folder, or Parquet.", "Track"),
     "traces": Entry("traces", "traces", "Calls to language models, span by span.", "Track"),
+    "evals": Entry("evals", "evals", "Datasets that language models are judged on.", "Track"),
     "pipeline": Entry("pipelines", "pipeline", "Pipelines: run, resume, logs.", "Automate"),
     "loop": Entry("loop", "loop", "Continuous training: triggers, gate, rollout.", "Automate"),
     "approvals": Entry("access", "approvals", "Held operations: approve or reject.", "Automate"),

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trine.llm.assessment import Assessment, Problem
+    from trine.llm.eval_data import EvalDataset, EvalRecord, Merged
+    from trine.llm.eval_handle import EvalData, eval_dataset, eval_datasets
     from trine.llm.live import LiveSpan, active_span, trace
     from trine.llm.reading import get_trace, log_expectation, log_feedback, search_traces, trace_table
     from trine.llm.spans import Span, SpanEvent, SpanLink, Usage
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "assessment": ("Assessment", "Problem"),
+    "eval_data": ("EvalDataset", "EvalRecord", "Merged"),
+    "eval_handle": ("EvalData", "eval_dataset", "eval_datasets"),
     "live": ("LiveSpan", "active_span", "trace"),
     "reading": ("get_trace", "log_expectation", "log_feedback", "search_traces", "trace_table"),
     "spans": ("Span", "SpanEvent", "SpanLink", "Usage"),
@@ -32,7 +36,11 @@ _HOME_OF = {name: home for home, names in _PLACES.items() for name in names}
 
 __all__ = [
     "Assessment",
+    "EvalData",
+    "EvalDataset",
+    "EvalRecord",
     "LiveSpan",
+    "Merged",
     "Problem",
     "Span",
     "SpanEvent",
@@ -41,6 +49,8 @@ __all__ = [
     "TraceInfo",
     "Usage",
     "active_span",
+    "eval_dataset",
+    "eval_datasets",
     "flush",
     "get_trace",
     "log_expectation",

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import case, delete, func, select, update
 
 from trine.errors import InvalidInput, NotFound
+from trine.ledger import upsert
 from trine.ledger.tables import node
 from trine.llm import ledger_traces
 from trine.llm.assessment import Assessment
@@ -19,12 +20,13 @@ from trine.llm.assessments import update_assessment as update_assessment
 from trine.llm.recording import blank, find, link_run, take_in, write_texts
 from trine.llm.searching import find_traces
 from trine.llm.spans import Span, TraceId, unpack
-from trine.llm.tables import assessment, trace, trace_part, trace_run, trace_span, trace_text
+from trine.llm.tables import assessment, trace, trace_file, trace_part, trace_run, trace_span, trace_text
 from trine.llm.traces import LongText, State, Trace, TraceInfo, preview
 from trine.operations import Done, Limit, Page, operation, page_of, page_start
 from trine.tracking import ledger_runs
+from trine.tracking.artifact_files import check_path
 from trine.tracking.recording import experiment_of
-from trine.tracking.runs import Key, Natural, TagText, Title
+from trine.tracking.runs import Artifact, Key, Natural, TagText, Title
 from trine.types import Micros
 from trine.workspace import Workspace
 
@@ -235,6 +237,31 @@ def link_uses(ws: Workspace, *, id: str, nodes: list[str]) -> Done:
     return Done(f"trace:{row.id}", bool(nodes))
 
 
+@operation("POST /traces/{id}/files", allows="llm.write")
+def record_trace_files(ws: Workspace, *, id: str, files: list[Artifact]) -> Done:
+    """Name objects that are stored already as files that a trace's spans refer to."""
+    row = ledger_traces.row_of(ws, id)
+    lost = {one.hash for one in files} - ws.store.has({one.hash for one in files})
+    if lost:
+        raise NotFound(f"There is no object {min(lost)} in the store. Store the bytes before you name them.")
+    rows = [
+        {"trace": row.row, "path": check_path(one.path), "object": one.hash, "size_bytes": one.size_bytes}
+        for one in files
+    ]
+    if rows:
+        ws.tx.execute(upsert(trace_file), rows)
+    ws.tx.touch(f"trace:{row.id}", after=[(one.path, one.hash) for one in files])
+    return Done(f"trace:{row.id}", bool(rows))
+
+
+@operation("GET /traces/{id}/files", allows="llm.read")
+def list_trace_files(ws: Workspace, *, id: str) -> list[Artifact]:
+    """The files that a trace's spans refer to, by path."""
+    mine = trace_file.c.trace == ledger_traces.row_of(ws, id).row
+    rows = ws.tx.all(select(trace_file).where(mine).order_by(trace_file.c.path))
+    return [Artifact(one.path, one.object, one.size_bytes) for one in rows]
+
+
 class SpanTotal(msgspec.Struct, frozen=True, kw_only=True):
     """What the spans of one name, type and model took together."""
 
@@ -294,7 +321,7 @@ def _whole(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-_OF_A_TRACE = (trace_text, trace_span, trace_part, trace_run, assessment)
+_OF_A_TRACE = (trace_text, trace_span, trace_part, trace_file, trace_run, assessment)
 
 
 @operation("POST /traces/delete", allows="llm.delete")

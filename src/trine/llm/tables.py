@@ -82,6 +82,16 @@ trace_part = Table(
     Column("size_bytes", BigInteger, nullable=False),
 )
 
+trace_file = Table(
+    "trace_file",
+    metadata,
+    Column("trace", RowId, primary_key=True, autoincrement=False),
+    Column("path", Exact, primary_key=True),
+    Column("object", String(64), nullable=False, info=is_object()),
+    Column("size_bytes", BigInteger, nullable=False),
+    comment="what spans refer to: images, sound",
+)
+
 trace_run = Table(
     "trace_run",
     metadata,

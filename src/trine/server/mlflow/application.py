@@ -26,13 +26,22 @@ from trine.workspace import Workspace
 
 log = log_of.getLogger("trine.server")
 
-for _name in ("experiments", "runs", "logged_models", "registry", "versions"):  # their routes
+for _name in (  # their routes
+    "experiments",
+    "runs",
+    "logged_models",
+    "registry",
+    "versions",
+    "traces",
+    "assessments",
+    "eval_datasets",
+):
     importlib.import_module(f"trine.server.mlflow.{_name}")
 
 ROOTS = (
     "/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/", "/api/2.0/preview/mlflow/", "/api/3.0/mlflow/", "/ajax-api/3.0/mlflow/",
 )  # fmt: skip
-ALONE = ("/version", otlp.PATH)
+ALONE = ("/version", "/get-artifact", otlp.PATH)
 TRUSTED_S = 2.0
 """For how long a token that was looked at is taken without looking again."""
 
@@ -87,6 +96,9 @@ class Mlflow:
         ws = await self._caller(request)
         if path == otlp.PATH and request.method == "POST":
             return await self._receive(ws, request)
+        if path == "/get-artifact":
+            call = Call(ws, {"": "query", **request.query_params})
+            return await self.artifacts.send(ws, await to_thread.run_sync(artifacts.place_in_run, call))
         if path.startswith(artifacts.ROOTS):
             return await self.artifacts.answer(ws, request, path.split("mlflow-artifacts/", 1)[1])
         if request.method == "POST" and (reader := READERS.get(name)):

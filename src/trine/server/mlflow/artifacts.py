@@ -49,6 +49,11 @@ def list_of_run(call: Call) -> Json:
     return {"root_uri": experiment} | ({"files": files} if files else {})
 
 
+def place_in_run(call: Call) -> Place:
+    """The file of a run that a call names, in the way of old clients and of MLflow's pages. Raises WireError."""
+    return Place("run", run_of(call).id, check_path(call.text("path")))
+
+
 class Artifacts:
     """The proxy: `artifacts/{path}`, `artifacts?path=`, `mpu/…/{path}`, `presigned/{path}`."""
 

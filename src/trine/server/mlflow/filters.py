@@ -150,7 +150,7 @@ def run_expression(text: str, datasets: Callable[[list[Clause]], list[str]]) -> 
     parts = [_run_clause(one) for one in clauses if one.kind != "dataset"]
     if about:
         ids = datasets(about)
-        parts.append(f"id in ({', '.join(map(_quoted, ids))})" if ids else "id = ''")
+        parts.append(f"id in ({', '.join(map(quoted, ids))})" if ids else "id = ''")
     return " and ".join(parts)
 
 
@@ -169,15 +169,15 @@ def _run_clause(one: Clause) -> str:
         _allow(comparator, _NUMERIC)
         if not isinstance(value, (int, float)):
             raise invalid(f"Expected numeric value type for metric. Found {_shown(value)}")
-        return f"{_name('metrics', key)} {comparator} {value!r}"
+        return f"{named('metrics', key)} {comparator} {value!r}"
     if kind == "tag" and key in ("mlflow.runName", "mlflow.parentRunId"):
         if key == "mlflow.runName":
-            return "name is not null" if comparator == "IS NOT NULL" else _textual("name", comparator, value)
-        told = [_textual(field, comparator, value) for field in ("parent", 'tags."mlflow.parentRunId"')]
+            return "name is not null" if comparator == "IS NOT NULL" else textual("name", comparator, value)
+        told = [textual(field, comparator, value) for field in ("parent", 'tags."mlflow.parentRunId"')]
         return f"({(' and ' if comparator == 'IS NULL' else ' or ').join(told)})"
     if kind in ("parameter", "tag"):
         _allow(comparator, (*_TEXTUAL, "IS NULL", "IS NOT NULL"))
-        return _textual(_name("params" if kind == "parameter" else "tags", key), comparator, value)
+        return textual(named("params" if kind == "parameter" else "tags", key), comparator, value)
     if kind != "attribute":
         raise invalid(f"Invalid search expression type '{kind}'")
     attribute = _ATTRIBUTES.get(key)
@@ -189,7 +189,7 @@ def _run_clause(one: Clause) -> str:
         _allow(comparator, _NUMERIC)
         if not isinstance(value, (int, float)):
             raise invalid(f"Expected numeric value type for numeric attribute: {key}. Found {_shown(value)}")
-        return _moment(attribute, comparator, int(value))
+        return moment(attribute, comparator, int(value))
     _allow(comparator, (*_TEXTUAL, "IN", "NOT IN"))
     if isinstance(value, list) and attribute != "id":
         raise invalid("Only ['run_id'] attributes support comparison with a list of quoted string values.")
@@ -198,14 +198,14 @@ def _run_clause(one: Clause) -> str:
     if attribute == "artifact_uri":
         found = re.fullmatch(r"mlflow-artifacts:/[^/]+/([0-9a-f]{32})/artifacts", str(value))
         attribute, value = "id", found[1] if found else str(value)
-    return _textual(attribute, comparator, value)
+    return textual(attribute, comparator, value)
 
 
-def _textual(field: str, comparator: str, value: Any) -> str:
+def textual(field: str, comparator: str, value: Any) -> str:
     if comparator.startswith("IS "):
         return f"{field} {comparator.lower()}"
     if isinstance(value, list):
-        return f"{field} {comparator.lower()} ({', '.join(map(_quoted, value))})"  # pyright: ignore[reportUnknownArgumentType]
+        return f"{field} {comparator.lower()} ({', '.join(map(quoted, value))})"  # pyright: ignore[reportUnknownArgumentType]
     if not isinstance(value, str):
         raise invalid(
             f"Expected a quoted string value for {field} (e.g. 'my-value'). Got value {_shown(value)}. "
@@ -213,10 +213,10 @@ def _textual(field: str, comparator: str, value: Any) -> str:
         )
     if comparator in ("LIKE", "ILIKE"):
         value = value.replace("\\", "\\\\")
-    return f"{field} {comparator.lower()} {_quoted(value)}"
+    return f"{field} {comparator.lower()} {quoted(value)}"
 
 
-def _moment(field: str, comparator: str, ms: int) -> str:
+def moment(field: str, comparator: str, ms: int) -> str:
     """A comparison with a millisecond, of which there are a thousand moments."""
     first, following = _time(ms * 1_000), _time(ms * 1_000 + 1_000)
     match comparator:
@@ -246,11 +246,11 @@ def _shown(value: Any) -> str:
     return f"'{value}'" if isinstance(value, str) else str(value)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _name(kind: str, key: str) -> str:
+def named(kind: str, key: str) -> str:
     return f"{kind}.`{key}`" if '"' in key else f'{kind}."{key}"'
 
 
@@ -266,7 +266,7 @@ def run_order(terms: Iterable[str]) -> str:
         elif kind == "tag" and key == "mlflow.runName":
             field = "name"
         elif kind in ("metric", "parameter", "tag"):
-            field = _name({"metric": "metrics", "parameter": "params", "tag": "tags"}[kind], key)
+            field = named({"metric": "metrics", "parameter": "params", "tag": "tags"}[kind], key)
         else:
             raise invalid(f"Invalid order_by entity type '{kind}'")
         if field not in {one.split(" ")[0] for one in found}:

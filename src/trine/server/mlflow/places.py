@@ -2,6 +2,7 @@
 
 mlflow-artifacts:/<experiment>/<run>/artifacts/…
 mlflow-artifacts:/<experiment>/models/<m-…>/artifacts/…
+mlflow-artifacts:/<experiment>/traces/tr-<trace>/artifacts/…    `traces.json` is its spans
 mlflow-artifacts:/versions/<name>/<number>/artifacts/…      read only: what the registry holds (`~…`: a name in base64)
 """
 
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from trine.errors import NotFound
 from trine.models import operations as models
-from trine.server.mlflow import model_folders
+from trine.server.mlflow import model_folders, trace_files
 from trine.server.mlflow.calls import Json
 from trine.server.mlflow.errors import WireError, invalid, missing
 from trine.tracking import logged_models as logged
@@ -27,6 +28,7 @@ SCHEME = "mlflow-artifacts:/"
 _FORMS = (
     ("run", re.compile(r"[^/]+/(?P<id>[0-9a-f]{32})/artifacts(?:/(?P<path>.*))?")),
     ("model", re.compile(r"[^/]+/models/(?P<id>m-[0-9a-f]{32})/artifacts(?:/(?P<path>.*))?")),
+    ("trace", re.compile(r"[^/]+/traces/tr-(?P<id>[0-9a-f]{32})/artifacts(?:/(?P<path>.*))?")),
     ("version", re.compile(r"versions/(?P<id>[^/]+/\d+)/artifacts(?:/(?P<path>.*))?")),
 )
 
@@ -78,6 +80,8 @@ def files_at(ws: Workspace, place: Place) -> list[Artifact]:
             return _files_of_run(ws, place)
         if place.kind == "model":
             found = logged.list_model_files(ws, id=place.id)
+        elif place.kind == "trace":
+            found = trace_files.files_of(ws, place.id)
         else:
             name, _, number = place.id.rpartition("/")
             version = models.get_version(ws, name=name, ref=number)
@@ -138,6 +142,8 @@ def keep_all(ws: Workspace, place: Place, files: dict[str, tuple[str, int]]) -> 
             runs.record_artifacts(ws, id=place.id, artifacts=found)
         elif place.kind == "model":
             logged.record_model_files(ws, id=place.id, files=found)
+        elif place.kind == "trace":
+            trace_files.keep(ws, place.id, found)
         else:
             raise WireError("PERMISSION_DENIED", "The files of a registered version never change.")
     except NotFound as error:
@@ -148,4 +154,6 @@ def remove(ws: Workspace, place: Place) -> None:
     """Take away the file at a place, or those below it."""
     if place.kind == "version":
         raise WireError("PERMISSION_DENIED", "The files of a registered version never change.")
+    if place.kind == "trace":
+        raise WireError("PERMISSION_DENIED", "The files of a trace go with it.")
     remove_files(ws, id=place.id, path=place.path)

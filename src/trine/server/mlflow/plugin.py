@@ -38,7 +38,7 @@ from trine.tracking.spool import collect
 from trine.workspace import Workspace, connect
 
 PREFIX, OWN = "trine://", "trine:/"
-_PLACES = frozenset(("artifact_uri", "artifact_location", "root_uri", "source"))
+_PLACES = frozenset(("artifact_uri", "artifact_location", "root_uri", "source", "mlflow.artifactLocation"))
 
 
 class Wire:

@@ -9,7 +9,7 @@ from typing import Any
 from trine.errors import NotFound, TrineError
 from trine.server.mlflow import filters, limits
 from trine.server.mlflow.calls import Call, Json, route
-from trine.server.mlflow.errors import WireError, invalid, missing, wrong_type
+from trine.server.mlflow.errors import WireError, invalid, missing, needed, wrong_type
 from trine.server.mlflow.experiments import by_id, number_of
 from trine.server.mlflow.filters import Clause
 from trine.server.mlflow.paging import offset_of, token_of
@@ -404,6 +404,41 @@ def history_of_many(call: Call) -> Json:
     for id in call.texts("run_id"):
         found += [{"key": key, "run_id": id, **one} for one in points_of(call, run_of(call, id).id, key)]
     return {"metrics": found[:most]}
+
+
+@route("GET metrics/get-history-bulk-interval")
+def history_between(call: Call) -> Json:
+    """The points of a metric in several runs between two steps, of each run at most so many, evenly spaced; the ends always."""
+    ids, key = call.texts("run_ids"), call.text("metric_key")
+    if not ids:
+        raise needed("run_ids")
+    if len(ids) > 100:
+        raise invalid(
+            f"GetMetricHistoryBulkInterval request must specify at most 100 run_ids. Received {len(ids)} run_ids."
+        )
+    first, last, most = call.whole("start_step"), call.whole("end_step"), call.whole("max_results", 2_500) or 0
+    if not 1 <= most <= 2_500:
+        raise invalid("max_results must be between 1 and 2500.")
+    if (first is None) != (last is None):
+        raise invalid("If either start step or end step are specified, both must be specified.")
+    if first is not None and last is not None and first > last:
+        raise invalid(f"end_step must be greater than start_step. Found start_step={first} and end_step={last}.")
+    found: list[Json] = []
+    for id in ids:
+        points = sorted(points_of(call, run_of(call, id).id, key), key=lambda one: (one["step"], one["timestamp"]))
+        if first is not None and last is not None:
+            points = [one for one in points if first <= one["step"] <= last]
+        chosen = _spaced(sorted({one["step"] for one in points}), most)
+        found += [{"key": key, "run_id": id, **one} for one in points if one["step"] in chosen][:2_500]
+    return {"metrics": found} if found else {}
+
+
+def _spaced(steps: list[int], most: int) -> set[int]:
+    """At most so many of some steps, evenly spaced, the first and the last among them."""
+    if len(steps) <= most:
+        return set(steps)
+    apart = (len(steps) - 1) / max(1, most - 1)
+    return {steps[round(at * apart)] for at in range(most)} if most > 1 else {steps[-1]}
 
 
 def points_of(call: Call, id: str, key: str) -> list[Json]:

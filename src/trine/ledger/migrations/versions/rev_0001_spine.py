@@ -992,6 +992,15 @@ def upgrade() -> None:
     op.create_index(op.f("ix_trace_project_started_us_row"), "trace", ["project", "started_us", "row"], unique=False)
     op.create_index("ix_trace_session", "trace", ["project", "session"], unique=False)
     op.create_table(
+        "trace_file",
+        sa.Column("trace", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("path", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
+        sa.Column("object", sa.String(length=64), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("trace", "path", name=op.f("pk_trace_file")),
+        comment="what spans refer to: images, sound",
+    )
+    op.create_table(
         "trace_part",
         sa.Column("trace", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),

@@ -1,0 +1,406 @@
+"""Traces: told by MLflow's clients when they end, read, searched, tagged, linked, deleted. Their spans come by OTLP or as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+
+from trine.errors import InvalidInput, NotFound
+from trine.ids import new_id
+from trine.llm import operations as door
+from trine.llm.traces import TraceInfo
+from trine.models import operations as models
+from trine.server.mlflow import limits
+from trine.server.mlflow import trace_forms as forms
+from trine.server.mlflow.calls import Call, Json, route
+from trine.server.mlflow.errors import WireError, invalid, missing, needed, wrong_type
+from trine.server.mlflow.experiments import by_id, number_of
+from trine.server.mlflow.trace_filters import trace_expression, trace_order
+from trine.tracking import operations as tracking
+from trine.workspace import Workspace
+
+MOST_RESULTS, MOST_LINKS = 500, 100
+LONGEST_TAG = 8_000
+
+
+def experiments_of(ws: Workspace, infos: Sequence[TraceInfo]) -> dict[str, str]:
+    """The numbers of the experiments of traces, by name."""
+    names = {one.experiment for one in infos}
+    if len(names) == 1:
+        (name,) = names
+        return {name: number_of(tracking.find_experiment(ws, name=name))}
+    return {one.name: number_of(one) for one in tracking.all_experiments(ws)} if names else {}
+
+
+def shown(ws: Workspace, infos: Sequence[TraceInfo]) -> list[Json]:
+    numbers = experiments_of(ws, infos)
+    return [forms.shown(one, numbers[one.experiment]) for one in infos]
+
+
+def info_of(call: Call, id: str) -> TraceInfo:
+    """What is known of a trace. Raises WireError."""
+    try:
+        return door.get_trace_info(call.ws, id=forms.id_of(id))
+    except NotFound:
+        raise missing(f"Trace with ID '{id}' not found.") from None
+
+
+# -- told -------------------------------------------------------------------------------------------------------------------
+
+
+@route("POST traces")
+def start(call: Call) -> Json:
+    """Say what a trace is, when it has ended (clients before 3.0: when it begins)."""
+    told: Any = call.get("trace")
+    if told is None and call.get("timestamp_ms") is not None:
+        return _start_old(call)
+    info: Any = cast(Json, told).get("trace_info") if isinstance(told, dict) else None
+    if not isinstance(info, dict):
+        raise needed("trace")
+    one = cast(Json, info)
+    id = str(one.get("trace_id") or "")
+    place: Any = one.get("trace_location") or {}
+    number = str((place.get("mlflow_experiment") or {}).get("experiment_id") or "0")
+    state = str(one.get("state") or "STATE_UNSPECIFIED")
+    if state not in forms.STATES:
+        raise wrong_type("state", state)
+    group = by_id(call.ws, number)
+    if group.deleted_us is not None:
+        raise invalid(f"The experiment {number} must be in the 'active' state. Current state is deleted.")
+    try:
+        ours = forms.id_of(id)
+    except WireError:
+        raise invalid(f"Invalid trace ID '{id}': it is tr- and 32 hexadecimal digits.") from None
+    tags, metadata = _texts(one.get("tags"), "tags"), _texts(one.get("trace_metadata"), "trace_metadata")
+    made = door.record_trace(
+        call.ws,
+        id=ours,
+        experiment_name=group.name,
+        state=forms.STATES[state],
+        started_us=forms.us_of(one.get("request_time"), "request_time"),
+        duration_us=forms.seconds_of(one.get("execution_duration"), "execution_duration"),
+        request=one.get("request_preview"),
+        response=one.get("response_preview"),
+        client_request=str(one.get("client_request_id") or ""),
+        assessments=[forms.assessment_in(it, ours) for it in one.get("assessments") or ()],
+        **_known(tags, metadata),
+    )
+    answer = shown(call.ws, [made])[0]
+    if not forms.is_whole(made):
+        answer["tags"].pop(forms.SPANS, None)  # the client then sends its spans as a file
+    return {"trace": {"trace_info": answer}}
+
+
+def _texts(told: Any, where: str) -> dict[str, str]:
+    """Tags or metadata: an object of texts, or (of old clients) a list of pairs."""
+    if told is None:
+        return {}
+    if isinstance(told, list):
+        pairs = cast(list[Any], told)
+        told = {str(one.get("key")): one.get("value") for one in pairs if isinstance(one, dict)}
+    if not isinstance(told, dict):
+        raise wrong_type(where, told)
+    found: dict[str, str] = {}
+    for key, value in cast(Json, told).items():
+        limits.check_key(key, f"{where}.key")
+        limits.check_length("key", limits.LONGEST_KEY, key)
+        found[key] = str(value)[:LONGEST_TAG]
+    return found
+
+
+def _known(tags: dict[str, str], metadata: dict[str, str]) -> dict[str, Any]:
+    """What tags and metadata say that Trine keeps apart, beside the rest of them."""
+    usage, cost = _object(metadata.get(forms.USAGE)), _object(metadata.get(forms.COST))
+    found: dict[str, Any] = {
+        "name": tags.pop(forms.NAME, "")[:500],
+        "session": metadata.get(forms.SESSION, "")[:250],
+        "user": metadata.get(forms.USER, "")[:250],
+        "run": metadata.get(forms.RUN, ""),
+        "tags": {key: value for key, value in tags.items() if key not in forms.FIXED or key == "mlflow.user"},
+        "metadata": metadata,
+    }
+    for name in ("input_tokens", "output_tokens", "total_tokens"):
+        if isinstance(value := usage.get(name), int) and value >= 0:
+            found[name] = value
+    if isinstance(value := cost.get("total_cost"), (int, float)):
+        found["cost"] = float(value)
+    return found
+
+
+def _object(text: str | None) -> Json:
+    try:
+        found: Any = msgspec.json.decode(text or "{}")
+    except msgspec.DecodeError:
+        return {}
+    return cast(Json, found) if isinstance(found, dict) else {}
+
+
+# -- read -------------------------------------------------------------------------------------------------------------------
+
+
+@route("GET traces/get")
+def get(call: Call) -> Json:
+    """A trace with its spans."""
+    id = call.text("trace_id")
+    info = info_of(call, id)
+    if not forms.is_whole(info) and not call.flag("allow_partial"):
+        raise missing(f"Trace with ID {id} is not fully exported yet, please try again later.")
+    return {"trace": _whole(call.ws, [info])[0]}
+
+
+def _whole(ws: Workspace, infos: Sequence[TraceInfo]) -> list[Json]:
+    return [
+        {
+            "trace_info": info,
+            "spans": [forms.span_form(span) for span in door.get_trace(ws, id=one.id).spans],
+        }
+        for one, info in zip(infos, shown(ws, infos), strict=True)
+    ]
+
+
+@route("GET traces/batchGet", "POST traces/batchGet")
+def get_many(call: Call) -> Json:
+    """Those of some traces that are there and whole, with their spans."""
+    infos = [one for one in _infos(call) if forms.is_whole(one)]
+    return {"traces": _whole(call.ws, infos)} if infos else {}
+
+
+@route("POST traces/batchGetInfos", "GET traces/batchGetInfos")
+def get_infos(call: Call) -> Json:
+    """Those of some traces that are there, without their spans."""
+    infos = _infos(call)
+    return {"trace_infos": shown(call.ws, infos)} if infos else {}
+
+
+def _infos(call: Call) -> list[TraceInfo]:
+    told = call.texts("trace_ids")
+    if not told:
+        raise needed("trace_ids")
+    ids = [one.removeprefix(forms.PREFIX) for one in told]
+    found = door.get_trace_infos(call.ws, ids=ids)
+    if call.get("experiment_ids") is None:
+        return found
+    numbers, wanted = experiments_of(call.ws, found), set(call.texts("experiment_ids"))
+    return [one for one in found if numbers[one.experiment] in wanted]
+
+
+@route("POST traces/search")
+def search(call: Call) -> Json:
+    """A page of traces, the newest first unless an order is given."""
+    told = call.list("locations")
+    if not told:
+        raise needed("locations")
+    places = [one.get("mlflow_experiment") or {} for one in told if isinstance(one, dict)]
+    return _search(call, [str(one.get("experiment_id")) for one in places if one], "traces", forms.shown)
+
+
+def _search(call: Call, ids: list[str], name: str, form: Any) -> Json:
+    limit = call.whole("max_results") or 100
+    if not 1 <= limit <= MOST_RESULTS:
+        raise invalid(
+            f"Invalid value {limit} for parameter 'max_results' supplied. It must be at most {MOST_RESULTS} and at least 1"
+        )
+    known = {number_of(one): one.name for one in tracking.all_experiments(call.ws)}
+    names = [known[id] for id in ids if id in known]
+    if not names:
+        return {}
+    page = door.list_traces(
+        call.ws,
+        expression=trace_expression(call.text("filter", "")),
+        experiments=names,
+        order_by=trace_order(call.texts("order_by")),
+        limit=limit,
+        page=call.text("page_token", ""),
+    )
+    numbers = {name: id for id, name in known.items()}
+    found: Json = {name: [form(one, numbers[one.experiment]) for one in page.items]} if page.items else {}
+    return found | ({"next_page_token": page.next} if page.next else {})
+
+
+# -- changed ----------------------------------------------------------------------------------------------------------------
+
+
+@route("PATCH traces/{trace_id}/tags")
+def set_tag(call: Call) -> Json:
+    """Set one tag."""
+    id, key, value = call.text("trace_id"), call.text("key"), call.text("value", "")
+    limits.check_key(key, "key")
+    limits.check_length("key", limits.LONGEST_KEY, key)
+    if key in forms.FIXED:
+        raise invalid(f"Tag '{key}' is immutable and cannot be set on a trace.")
+    info = info_of(call, id)
+    if key == forms.NAME:
+        door.rename_trace(call.ws, id=info.id, name=value[:500])
+    else:
+        door.set_trace_tags(call.ws, id=info.id, tags={key: value[:LONGEST_TAG]})
+    if key == forms.PROMPTS:
+        _use_prompts(call.ws, info.id, _prompts_in(value))
+    return {}
+
+
+@route("DELETE traces/{trace_id}/tags")
+def delete_tag(call: Call) -> Json:
+    """Remove one tag."""
+    id, key = call.text("trace_id"), call.text("key")
+    info = info_of(call, id)
+    if key in forms.FIXED:
+        raise invalid(f"Tag '{key}' is immutable and cannot be deleted on a trace.")
+    if key == forms.NAME and info.name:
+        door.rename_trace(call.ws, id=info.id, name="")
+        return {}
+    if key not in info.tags:
+        raise missing(f"No trace tag with key '{key}' for trace with ID '{id}'")
+    door.set_trace_tags(call.ws, id=info.id, tags={key: None})
+    return {}
+
+
+@route("POST traces/delete-traces")
+def delete(call: Call) -> Json:
+    """Delete traces: some, or those that started until a time."""
+    group = by_id(call.ws, call.text("experiment_id"))
+    until, most, ids = call.whole("max_timestamp_millis"), call.whole("max_traces"), call.texts("request_ids")
+    if bool(until) == bool(ids):
+        told = "Either" if not until else "Only one of"
+        raise invalid(f"{told} `max_timestamp_millis` or `trace_ids` must be specified.")
+    if ids and most is not None:
+        raise invalid("`max_traces` can't be specified if `trace_ids` is specified.")
+    if most is not None and most < 1:
+        raise invalid(f"`max_traces` must be a positive integer, received {most}.")
+    values: dict[str, Any] = {"ids": [one.removeprefix(forms.PREFIX) for one in ids]} if ids else {}
+    if until:
+        values |= {"until_us": until * 1_000 + 999, "most": min(most or door.MOST_TRACES, door.MOST_TRACES)}
+    gone = door.delete_traces(call.ws, experiment_name=group.name, **values)
+    count = gone.traces
+    while gone.more and most is None and until:
+        gone = door.delete_traces(call.ws, experiment_name=group.name, **values)
+        count += gone.traces
+    return {"traces_deleted": count}
+
+
+@route("POST traces/link-to-run")
+def link(call: Call) -> Json:
+    """Say that traces belong to a run."""
+    ids, run = call.texts("trace_ids"), call.text("run_id")
+    if not ids:
+        raise needed("trace_ids")
+    if len(ids) > MOST_LINKS:
+        raise invalid(
+            f"Cannot link more than {MOST_LINKS} traces to a run in a single request. Provided {len(ids)} traces."
+        )
+    try:
+        door.link_traces(call.ws, run=run, traces=[one.removeprefix(forms.PREFIX) for one in ids])
+    except NotFound:
+        raise missing(f"Run with id={run} not found") from None
+    return {}
+
+
+@route("POST traces/link-prompts")
+def link_prompts(call: Call) -> Json:
+    """Say which versions of prompts a trace used."""
+    info = info_of(call, call.text("trace_id"))
+    told = call.list("prompt_versions")
+    if not told:
+        raise needed("prompt_versions")
+    said = [{"name": str(one.get("name")), "version": str(one.get("version"))} for one in told if isinstance(one, dict)]
+    known = _prompts_in(info.tags.get(forms.PROMPTS, ""))
+    text = json.dumps([*known, *(one for one in said if one not in known)], ensure_ascii=False)  # spaced as clients do
+    door.set_trace_tags(call.ws, id=info.id, tags={forms.PROMPTS: text})
+    _use_prompts(call.ws, info.id, said)
+    return {}
+
+
+def _prompts_in(text: str) -> list[Json]:
+    """The versions of prompts that the tag names."""
+    try:
+        return msgspec.json.decode(text or "[]", type=list[dict[str, str]])
+    except msgspec.DecodeError:
+        return []
+
+
+def _use_prompts(ws: Workspace, id: str, said: list[Json]) -> None:
+    """Have it in the graph that a trace used versions of prompts."""
+    nodes: list[str] = []
+    for one in said:
+        try:
+            nodes.append(models.get_version(ws, name=one["name"], ref=one["version"]).node)
+        except (NotFound, InvalidInput, KeyError):
+            continue
+    if nodes:
+        door.link_uses(ws, id=id, nodes=nodes)
+
+
+# -- clients before 3.0 -------------------------------------------------------------------------------------------------------
+
+_OLD = {"UNSPECIFIED": "unknown", "OK": "ok", "ERROR": "error", "IN_PROGRESS": "running"}
+
+
+def _old(one: TraceInfo, experiment: str) -> Json:
+    """A trace's info as clients before 3.0 know it."""
+    new = forms.shown(one, experiment)
+    found: Json = {
+        "request_id": new["trace_id"],
+        "experiment_id": experiment,
+        "timestamp_ms": one.started_us // 1_000,
+        "status": {ours: theirs for theirs, ours in _OLD.items()}[one.state],
+        "request_metadata": [{"key": key, "value": value} for key, value in new["trace_metadata"].items()],
+        "tags": [{"key": key, "value": value} for key, value in new["tags"].items()],
+    }
+    return found if one.duration_us is None else found | {"execution_time_ms": one.duration_us // 1_000}
+
+
+def _start_old(call: Call) -> Json:
+    group = by_id(call.ws, call.text("experiment_id"))
+    tags, metadata = _texts(call.get("tags"), "tags"), _texts(call.get("request_metadata"), "request_metadata")
+    started = call.whole("timestamp_ms") or 0
+    made = door.record_trace(
+        call.ws,
+        id=new_id(),
+        experiment_name=group.name,
+        state="running",
+        started_us=max(0, started) * 1_000,
+        **_known(tags, metadata),
+    )
+    return {"trace_info": _old(made, number_of(group))}
+
+
+@route("PATCH traces/{trace_id}")
+def end_old(call: Call) -> Json:
+    """Say that a trace has ended."""
+    info = info_of(call, call.text("trace_id"))
+    ended = (call.whole("timestamp_ms") or 0) * 1_000
+    status = str(call.get("status") or "UNSPECIFIED")
+    if status not in _OLD:
+        raise wrong_type("status", status)
+    tags, metadata = _texts(call.get("tags"), "tags"), _texts(call.get("request_metadata"), "request_metadata")
+    made = door.record_trace(
+        call.ws,
+        id=info.id,
+        experiment_name=info.experiment,
+        state=cast(Any, _OLD[status]),
+        started_us=info.started_us,
+        duration_us=max(0, ended - info.started_us),
+        **_known(tags, metadata),
+    )
+    return {"trace_info": _old(made, experiments_of(call.ws, [made])[made.experiment])}
+
+
+@route("GET traces/{trace_id}/info")
+def info_old(call: Call) -> Json:
+    """What is known of a trace."""
+    info = info_of(call, call.text("trace_id"))
+    return {"trace_info": _old(info, experiments_of(call.ws, [info])[info.experiment])}
+
+
+@route("GET traces")
+def search_old(call: Call) -> Json:
+    """A page of traces."""
+    return _search(call, call.texts("experiment_ids"), "traces", _old)
+
+
+@route("GET traces/{trace_id}")
+def get_info(call: Call) -> Json:
+    """What is known of a trace."""
+    return {"trace": {"trace_info": shown(call.ws, [info_of(call, call.text("trace_id"))])[0]}}
