@@ -62,7 +62,7 @@ def record_spans(ws: Workspace, *, spans: bytes, experiment_name: Title | None =
     for one in found:
         by_trace.setdefault(one.trace, []).append(one)
     group, of = _place(ws, experiment_name, run)
-    rows = [take_in(ws, some, group, id) for id, some in by_trace.items()]
+    rows = take_in(ws, by_trace, group)
     if of:
         link_run(ws, rows, of)
     ids = list(by_trace)

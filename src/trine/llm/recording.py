@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 
 from trine.ledger import upsert
-from trine.llm.ledger_traces import spans_of
+from trine.llm.ledger_traces import rows_of, spans_of
 from trine.llm.spans import Span, Usage, pack
 from trine.llm.tables import trace, trace_part, trace_run, trace_span, trace_text
 from trine.llm.traces import Summary, clean, root_of, summary_of, total
@@ -25,31 +25,38 @@ MOST_PARTS = 16
 """Parts of a trace that wait for its root; then they become one as well."""
 
 
-def take_in(ws: Workspace, spans: Sequence[Span], experiment: int, id: str) -> Any:
-    """Keep spans of one trace, which is made when it is new; gives its row. Inside an operation."""
-    row = find(ws, id)
-    said = summary_of(spans)
-    if row is None:
-        row = _make(ws, id, experiment, said)
-    rows = [_span_row(row.row, one) for one in {one.id: one for one in spans}.values()]
+def take_in(ws: Workspace, by_trace: dict[str, list[Span]], experiment: int) -> list[Any]:
+    """Keep spans, by the id of their trace; a trace that is new is made, of that experiment. Gives the rows of the traces. Inside
+    an operation; new traces together cost few statements, each that was there before a handful."""
+    said = {id: summary_of(spans) for id, spans in by_trace.items()}
+    rows_before = rows_of(ws, list(by_trace))
+    fresh = [id for id in by_trace if id not in rows_before]
+    packed = {id: pack(by_trace[id]) for id in by_trace}
+    new = [_new_row(ws, id, experiment, said[id], by_trace[id], len(packed[id])) for id in fresh]
+    _write(ws, trace.insert(), new)
+    rows = rows_before | rows_of(ws, fresh)
+    _write(ws, upsert(trace_span), [one for id in by_trace for one in _span_rows(rows[id].row, by_trace[id])])
+    _write(ws, trace_part.insert(), [_part_row(ws, rows[id].row, 0, packed[id]) for id in fresh])
+    _write(ws, upsert(trace_text), [one for id in by_trace for one in text_rows(rows[id].row, "tag", said[id].tags)])
+    for id, row in rows_before.items():
+        _add_part(ws, row, packed[id], finished=root_of(by_trace[id]) is not None)
+        _tell(ws, row, said[id])
+    for id, summary in said.items():
+        for node in summary.uses:
+            ws.tx.link(f"trace:{id}", "used", node)
+    return list(rows.values())
+
+
+def _write(ws: Workspace, statement: Any, rows: list[dict[str, Any]]) -> None:
     for start in range(0, len(rows), 500):
-        ws.tx.execute(upsert(trace_span), rows[start : start + 500])
-    _keep(ws, row, spans, finished=root_of(spans) is not None)
-    _tell(ws, row, said)
-    write_texts(ws, row.row, "tag", said.tags)
-    for node in said.uses:
-        ws.tx.link(f"trace:{id}", "used", node)
-    return find(ws, id)
+        ws.tx.execute(statement, rows[start : start + 500])
 
 
 def find(ws: Workspace, id: str) -> Any:
     return ws.tx.first(select(trace).where(trace.c.project == ws.project, trace.c.id == id))
 
 
-def _make(ws: Workspace, id: str, experiment: int, said: Summary) -> Any:
-    values = blank(ws, id, experiment, said.started_us)
-    ws.tx.execute(insert(trace).values(**values))
-    return find(ws, id)
+_FACTS = ("duration_us", *Usage._fields)
 
 
 def blank(ws: Workspace, id: str, experiment: int, started_us: int) -> dict[str, Any]:
@@ -57,42 +64,58 @@ def blank(ws: Workspace, id: str, experiment: int, started_us: int) -> dict[str,
     return {
         "project": ws.project, "id": id, "experiment": experiment, "name": "", "state": "running", "told": False,
         "started_us": started_us, "request": "", "response": "", "client_request": "", "session": "", "user": "",
-        "spans": 0, "size_bytes": 0, "created_us": ws.tx.now_us,
+        "spans": 0, "size_bytes": 0, "created_us": ws.tx.now_us, **dict.fromkeys(_FACTS),
     }  # fmt: skip
 
 
-def _span_row(row: int, one: Span) -> dict[str, Any]:
+def _new_row(
+    ws: Workspace, id: str, experiment: int, said: Summary, spans: Sequence[Span], size: int
+) -> dict[str, Any]:
+    known = {one.id: one for one in spans}.values()
+    usage = total((one.id, one.parent, one.usage) for one in known)
+    found = blank(ws, id, experiment, said.started_us)
+    ended = None if said.ended_us is None else said.ended_us - said.started_us
+    told = {name: getattr(said, name) or "" for name in ("name", "request", "response", "session", "user")}
+    more = {"state": said.state or "running", "duration_us": ended, "spans": len(known), "size_bytes": size}
+    return found | told | more | usage._asdict()
+
+
+def _span_rows(row: int, spans: Sequence[Span]) -> list[dict[str, Any]]:
+    return [
+        {
+            "trace": row,
+            "id": one.id,
+            "parent": one.parent,
+            "name": clean(one.name),
+            "type": clean(one.type),
+            "state": one.state,
+            "model": clean(one.model),
+            "started_us": one.start_ns // 1_000,
+            "duration_us": one.duration_us,
+            **one.usage._asdict(),
+        }
+        for one in {one.id: one for one in spans}.values()
+    ]
+
+
+def _part_row(ws: Workspace, row: int, number: int, data: bytes) -> dict[str, Any]:
+    small = len(data) <= INLINE
+    object = "" if small else ws.store.put(data)
     return {
-        "trace": row,
-        "id": one.id,
-        "parent": one.parent,
-        "name": clean(one.name),
-        "type": clean(one.type),
-        "state": one.state,
-        "model": clean(one.model),
-        "started_us": one.start_ns // 1_000,
-        "duration_us": one.duration_us,
-        **one.usage._asdict(),
-    }
+        "trace": row, "number": number, "object": object, "data": data if small else None, "size_bytes": len(data),
+    }  # fmt: skip
 
 
-def _keep(ws: Workspace, row: Any, spans: Sequence[Span], *, finished: bool) -> None:
+def _add_part(ws: Workspace, row: Any, data: bytes, *, finished: bool) -> None:
     """Add a part; several become one when the trace is finished, or they are many."""
     mine = trace_part.c.trace == row.row
     before = ws.tx.scalar(select(func.max(trace_part.c.number)).where(mine))
     number = 0 if before is None else before + 1
-    _write(ws, row.row, number, pack(spans))
+    ws.tx.execute(insert(trace_part), [_part_row(ws, row.row, number, data)])
     if number and (finished or row.state != "running" or number >= MOST_PARTS):
         whole = pack(spans_of(ws, row))
         ws.tx.execute(delete(trace_part).where(mine))
-        _write(ws, row.row, 0, whole)
-
-
-def _write(ws: Workspace, row: int, number: int, data: bytes) -> None:
-    small = len(data) <= INLINE
-    object = "" if small else ws.store.put(data)
-    values = {"trace": row, "number": number, "object": object, "data": data if small else None}
-    ws.tx.execute(insert(trace_part).values(**values, size_bytes=len(data)))
+        ws.tx.execute(insert(trace_part), [_part_row(ws, row.row, 0, whole)])
 
 
 def _tell(ws: Workspace, row: Any, said: Summary) -> None:
@@ -125,12 +148,16 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 def write_texts(ws: Workspace, row: int, kind: str, texts: dict[str, str]) -> None:
     """Set tags or metadata of a trace."""
-    rows = [
+    if rows := text_rows(row, kind, texts):
+        ws.tx.execute(upsert(trace_text), rows)
+
+
+def text_rows(row: int, kind: str, texts: dict[str, str]) -> list[dict[str, Any]]:
+    """The rows of tags or metadata of a trace."""
+    return [
         {"trace": row, "kind": kind, "key": key, "value": value, "number": number_in(value)}
         for key, value in texts.items()
     ]
-    if rows:
-        ws.tx.execute(upsert(trace_text), rows)
 
 
 def number_in(text: str) -> float | None:
