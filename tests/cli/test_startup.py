@@ -61,6 +61,7 @@ def test_the_names_of_trine_are_there_when_they_are_asked_for() -> None:
         "pipelines",
         "serving",
         "monitoring",
+        "llm",
         "loop",
         "governance",
         "insights",

@@ -162,6 +162,28 @@ def datasets(trace: str) -> None:
     refused(lambda: datasets.get_dataset(dataset_id=made.dataset_id), "RESOURCE_DOES_NOT_EXIST", "not found")
 
 
+def evaluating() -> None:
+    from mlflow.genai import datasets, scorer
+
+    @scorer
+    def exact(outputs, expectations):
+        return outputs == expectations["answer"]
+
+    experiment = mlflow.set_experiment("judging")
+    made = datasets.create_dataset(name="asked", experiment_id=experiment.experiment_id)
+    made.merge_records(
+        [
+            {"inputs": {"question": "when?"}, "expectations": {"answer": "At nine. ✈"}},
+            {"inputs": {"question": "where?"}, "expectations": {"answer": "At B."}},
+        ]
+    )
+    done = mlflow.genai.evaluate(data=made, predict_fn=answer, scorers=[exact])
+    assert done.metrics == {"exact/mean": 0.5}, done.metrics
+    found = mlflow.search_traces(run_id=done.run_id, return_type="list")
+    assert sorted(it.value for one in found for it in one.info.assessments if it.name == "exact") == [False, True]
+    mlflow.set_experiment(experiment_id="0")
+
+
 def deleting(client: MlflowClient, trace: str) -> None:
     assert client.delete_traces("0", trace_ids=[trace]) == 1
     refused(lambda: client.get_trace(trace), "not found")
@@ -179,5 +201,6 @@ if __name__ == "__main__":
     assessments(client, trace)
     links(client, trace)
     datasets(trace)
+    evaluating()
     deleting(client, trace)
     print("done")

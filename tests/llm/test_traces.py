@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from trine import tracking
 from trine.access import graph
 from trine.errors import Damaged, InvalidInput, NotFound
-from trine.llm import get_trace, log_expectation, log_feedback, search_traces, trace_table
+from trine.ids import to_datetime
+from trine.llm import (
+    delete_traces,
+    get_trace,
+    log_expectation,
+    log_feedback,
+    search_traces,
+    tag_trace,
+    trace_table,
+)
 from trine.llm import operations as door
 from trine.llm.spans import Span, SpanEvent, Usage, pack, read_back, unpack
 from trine.llm.traces import preview, total
@@ -201,8 +210,11 @@ def test_traces_are_deleted_by_experiment_and_time(ws: Workspace) -> None:
     gone = door.delete_traces(ws, experiment_name="old", until_us=200, most=2)
     assert (gone.traces, gone.more) == (2, True)
     assert sorted(int(one.id, 16) for one in search_traces()) == [3, 4]
+    assert tag_trace(f"{3:032x}", {"a": "b"}).tags == {"a": "b"} and tag_trace(f"{3:032x}", {"a": None}).tags == {}
+    assert delete_traces(experiment="old", until=to_datetime(200)).traces == 1
+    assert delete_traces([f"{4:032x}", "nothing"]).traces == 1
     with pytest.raises(InvalidInput, match="which traces"):
-        door.delete_traces(ws)
+        delete_traces()
     with pytest.raises(NotFound):
         door.delete_traces(ws, experiment_name="nothing")
 

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from trine.llm.eval_data import EvalDataset, EvalRecord, Merged
     from trine.llm.eval_handle import EvalData, eval_dataset, eval_datasets
     from trine.llm.live import LiveSpan, active_span, trace
-    from trine.llm.reading import get_trace, log_expectation, log_feedback, search_traces, trace_table
+    from trine.llm.reading import (
+        delete_traces,
+        get_trace,
+        log_expectation,
+        log_feedback,
+        search_traces,
+        tag_trace,
+        trace_table,
+    )
     from trine.llm.spans import Span, SpanEvent, SpanLink, Usage
     from trine.llm.spool import flush
     from trine.llm.traces import Trace, TraceInfo
@@ -27,7 +35,15 @@ _PLACES = {
     "eval_data": ("EvalDataset", "EvalRecord", "Merged"),
     "eval_handle": ("EvalData", "eval_dataset", "eval_datasets"),
     "live": ("LiveSpan", "active_span", "trace"),
-    "reading": ("get_trace", "log_expectation", "log_feedback", "search_traces", "trace_table"),
+    "reading": (
+        "delete_traces",
+        "get_trace",
+        "log_expectation",
+        "log_feedback",
+        "search_traces",
+        "tag_trace",
+        "trace_table",
+    ),
     "spans": ("Span", "SpanEvent", "SpanLink", "Usage"),
     "spool": ("flush",),
     "traces": ("Trace", "TraceInfo"),
@@ -49,6 +65,7 @@ __all__ = [
     "TraceInfo",
     "Usage",
     "active_span",
+    "delete_traces",
     "eval_dataset",
     "eval_datasets",
     "flush",
@@ -56,6 +73,7 @@ __all__ = [
     "log_expectation",
     "log_feedback",
     "search_traces",
+    "tag_trace",
     "trace",
     "trace_table",
 ]

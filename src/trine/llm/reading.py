@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from trine.ids import to_us
 from trine.llm import operations as door
 from trine.llm.assessment import Assessment, Problem, Source
+from trine.llm.operations import Deleted
 from trine.llm.traces import Trace, TraceInfo
 from trine.operations import every
 from trine.workspace import Workspace, current_workspace
@@ -37,6 +41,30 @@ def search_traces(
             break
         found.append(one)
     return found
+
+
+def tag_trace(id: str, tags: dict[str, str | None], *, ws: Workspace | None = None) -> TraceInfo:
+    """Set tags of a trace; None takes one away."""
+    return door.set_trace_tags(ws or current_workspace(), id=id, tags=tags)
+
+
+def delete_traces(
+    ids: Iterable[str] | None = None,
+    *,
+    experiment: str = "",
+    until: dt.datetime | None = None,
+    ws: Workspace | None = None,
+) -> Deleted:
+    """Delete traces for good: those named, or those of an experiment (with `until`, those that started until then)."""
+    ws = ws or current_workspace()
+    named = None if ids is None else list(ids)
+    until_us = None if until is None else to_us(until)
+    gone = door.delete_traces(ws, ids=named, experiment_name=experiment, until_us=until_us)
+    traces, size = gone.traces, gone.size_bytes
+    while gone.more and named is None:
+        gone = door.delete_traces(ws, experiment_name=experiment, until_us=until_us)
+        traces, size = traces + gone.traces, size + gone.size_bytes
+    return Deleted(traces, size)
 
 
 def trace_table(traces: list[TraceInfo]) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,15 @@ def test_spans_may_come_as_a_file_and_are_read_as_one(wire: Any, local_ws: Works
     assert [len(one["spans"]) for one in found] == [1]
     assert wire.client.put(f"{FILE}/traces.json", content=b'{"spans": [{}]}').status_code == 400
     assert wire.client.put(f"{FILE.replace(ID, '0' * 32)}/traces.json", content=spans()).status_code == 404
+
+
+def test_without_the_library_for_protobuf_the_client_is_told_to_send_files(
+    wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.trace.v1.trace_service_pb2", None)
+    answer = wire.client.post("/v1/traces", content=b"", headers={"content-type": "application/x-protobuf"})
+    assert answer.status_code == 501 and "REST OTLP span logging is not supported" in answer.json()["message"]
+    assert "pip install 'trine[otlp]'" in answer.json()["message"]
 
 
 def test_what_is_wrong_is_said_as_mlflow_says_it(wire: Any) -> None:
