@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[3]
 CLIENT = ROOT / ".venv-mlflow" / "bin" / "python"
 
 
-@pytest.mark.parametrize("script", ["mlflow_runs.py", "mlflow_files.py", "mlflow_models.py", "mlflow_traces.py"])
+@pytest.mark.parametrize(
+    "script", ["mlflow_runs.py", "mlflow_files.py", "mlflow_models.py", "mlflow_media.py", "mlflow_traces.py"]
+)
 def test_the_client_finds_all_it_knows(
     local_ws: Workspace,
     serve: Callable[[Workspace], str],
