@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trine import __version__, rooms
 from trine.access.deliveries import deliver
@@ -32,7 +32,7 @@ from trine.server.answers import answer, decoded, json_answer, problem
 from trine.server.arguments import arguments_of
 from trine.server.digests import Digests
 from trine.server.folding import fold_spool
-from trine.server.mlflow import Mlflow
+from trine.server.mlflow import LOGGING, Mlflow
 from trine.server.objects import Objects
 from trine.server.routing import split, tree_of
 from trine.server.s3 import S3
@@ -111,7 +111,7 @@ def create_app(
             route("/lfs/{project}/objects/{oid}", digests.lfs_object, "GET", "PUT", below=""),
         ],
         lifespan=lifespan,
-        middleware=[Middleware(S3, ws=ws, hosts=hosts, embedded=embedded)],
+        middleware=[Middleware(_Logging, mlflow=mlflow), Middleware(S3, ws=ws, hosts=hosts, embedded=embedded)],
         exception_handlers={HTTPException: _on_http_error, Exception: _on_error},
     )
     app.router.redirect_slashes = False
@@ -202,6 +202,18 @@ class _Bootstrap(msgspec.Struct, forbid_unknown_fields=True):
     secret: str
     name: str
     password: str = ""
+
+
+class _Logging:
+    """Calls of MLflow's that log come by the thousand: they go past everything that looks at a request one by one."""
+
+    def __init__(self, app: ASGIApp, mlflow: Mlflow) -> None:
+        self.app = app
+        self.mlflow = mlflow
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        logs = scope["type"] == "http" and scope["path"] in LOGGING
+        await (self.mlflow if logs else self.app)(scope, receive, send)
 
 
 class _Operations:

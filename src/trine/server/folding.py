@@ -1,10 +1,11 @@
-"""Folding: what processes on the server's own machine log is in the ledger soon, whoever asks for it."""
+"""Folding: what other processes on the server's own machine log is in the ledger soon, whoever asks for it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from functools import partial
 
 from anyio import to_thread
 
@@ -29,14 +30,15 @@ def _end_silent(ws: Workspace) -> None:
 
 async def fold_spool(ws: Workspace) -> None:
     """Bring what runs log on this machine into the ledger, for as long as the server runs; those whose process died end."""
+    from trine.tracking.outbox import own_segments
     from trine.tracking.spool import collect, spool_of
 
     judged = time.monotonic()
     while True:
         await asyncio.sleep(EVERY_S)
         try:
-            if any(spool_of(ws).glob("*.seg")):
-                await to_thread.run_sync(collect, ws, abandon_on_cancel=True)
+            if set(spool_of(ws).glob("*.seg")) - own_segments():
+                await to_thread.run_sync(partial(collect, ws, own=False), abandon_on_cancel=True)
             if time.monotonic() - judged > JUDGE_S:
                 judged = time.monotonic()
                 await to_thread.run_sync(_end_silent, ws, abandon_on_cancel=True)

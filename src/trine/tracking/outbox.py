@@ -396,6 +396,11 @@ def outbox_at(path: Path) -> Outbox | None:
     return next((one for one in list(_outboxes) if one.path == path), None)
 
 
+def own_segments() -> set[Path]:
+    """The segments that this process writes now."""
+    return {one.path for one in list(_outboxes) if one.path is not None}
+
+
 def _after_fork() -> None:
     _Syncing.thread, _Syncing.lock = None, threading.Lock()
     for one in list(_outboxes):

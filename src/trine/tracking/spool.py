@@ -107,15 +107,19 @@ def send(ws: Workspace, reader: Reader, *, final: bool = False) -> None:
                 break
 
 
-def collect(ws: Workspace, run: str = "", *, living: bool = True) -> None:
+def collect(ws: Workspace, run: str = "", *, living: bool = True, own: bool = True) -> None:
     """Bring what the segments of this machine hold (of one run, or all) into the ledger.
 
     Reads call this first, so they see every point that was acknowledged here. `living=False` looks only at what was left
-    over by processes that are gone. Does nothing inside an operation, which is one transaction.
+    over by processes that are gone; `own=False` leaves out what this process writes, whose threads bring it in themselves. Does
+    nothing inside an operation, which is one transaction.
     """
     if ws.transaction is not None:
         return
-    for path in sorted(spool_of(ws).glob(f"{run}*.seg")):
+    from trine.tracking.outbox import own_segments
+
+    mine = set[Path]() if own else own_segments()
+    for path in sorted(set(spool_of(ws).glob(f"{run}*.seg")) - mine):
         with _abandoned(path) as abandoned:
             try:
                 if abandoned:

@@ -41,6 +41,9 @@ for _name in (  # their routes
 ROOTS = (
     "/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/", "/api/2.0/preview/mlflow/", "/api/3.0/mlflow/", "/ajax-api/3.0/mlflow/",
 )  # fmt: skip
+LOGGING = frozenset(f"{root}{name}" for root in ROOTS for name in READERS)
+"""The paths of what is called most."""
+
 ALONE = ("/version", "/get-artifact", otlp.PATH)
 TRUSTED_S = 2.0
 """For how long a token that was looked at is taken without looking again."""

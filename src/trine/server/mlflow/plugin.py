@@ -168,7 +168,7 @@ def _point(metric: Any) -> Point:
                 raise limits.negative_time("timestamp", when, key, value)
     except WireError as error:
         raise _told(error) from None
-    return Point(key, step, when * 1_000, value)
+    return key, step, when * 1_000, value
 
 
 class RegistryStore(RestRegistry):
