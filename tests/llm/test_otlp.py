@@ -120,6 +120,20 @@ def test_exports_that_are_none_are_refused_and_say_why(client: httpx.Client) -> 
         assert answer.status_code == 200
 
 
+def test_exports_at_once_are_kept_together_and_each_is_told_its_own(client: httpx.Client) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def send(at: int) -> int:
+        headers = {"x-mlflow-run-id": "0" * 32} if at % 5 == 4 else {}
+        wrong = {"spanId": f"{at + 1:016x}", "parentSpanId": ROOT if at else ""}
+        return client.post("/v1/traces", json=export(a_span(**wrong)), headers=headers).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(send, range(40)))
+    assert statuses == [404 if at % 5 == 4 else 200 for at in range(40)]
+    assert get_trace(ID).info.spans == 32
+
+
 def test_spans_go_to_the_run_that_a_header_names(client: httpx.Client) -> None:
     with tracking.run("desk") as run:
         pass

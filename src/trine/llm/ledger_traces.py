@@ -91,5 +91,23 @@ def assessment_of(row: Any) -> Assessment:
 
 def spans_of(ws: Workspace, row: Any) -> list[Span]:
     """The spans of a trace, by the time they started. Raises Damaged."""
-    parts = ws.tx.all(select(trace_part).where(trace_part.c.trace == row.row).order_by(trace_part.c.number))
-    return merged(read_back(ws.store.get(one.object) if one.object else one.data, f"trace {row.id}") for one in parts)
+    return spans_of_all(ws, [row])[0]
+
+
+def spans_of_all(ws: Workspace, rows: Sequence[Any]) -> list[list[Span]]:
+    """The spans of some traces. Raises Damaged."""
+    parts: dict[int, list[Any]] = {}
+    for start in range(0, len(rows), AT_ONCE):
+        some = [row.row for row in rows[start : start + AT_ONCE]]
+        query = select(trace_part).where(trace_part.c.trace.in_(some))
+        for one in ws.tx.all(query.order_by(trace_part.c.trace, trace_part.c.number)):
+            parts.setdefault(one.trace, []).append(one)
+    stored = list(dict.fromkeys(one.object for some in parts.values() for one in some if one.object))
+    objects = dict(zip(stored, ws.store.get_many(stored), strict=True)) if stored else {}
+    return [
+        merged(
+            read_back(objects[one.object] if one.object else one.data, f"trace {row.id}")
+            for one in parts.get(row.row, ())
+        )
+        for row in rows
+    ]

@@ -164,6 +164,14 @@ def get_trace(ws: Workspace, *, id: str) -> Trace:
     return Trace(ledger_traces.load(ws, [row])[0], ledger_traces.spans_of(ws, row))
 
 
+@operation("GET /whole-traces", allows="llm.read")
+def get_traces(ws: Workspace, *, ids: Annotated[list[str], msgspec.Meta(max_length=500)]) -> list[Trace]:
+    """Those of some traces that are there, with their spans, in the order asked for. Raises Damaged."""
+    rows = ledger_traces.rows_of(ws, ids)
+    found = [rows[id] for id in dict.fromkeys(ids) if id in rows]
+    return list(map(Trace, ledger_traces.load(ws, found), ledger_traces.spans_of_all(ws, found)))
+
+
 @operation("GET /trace-infos", allows="llm.read")
 def get_trace_infos(ws: Workspace, *, ids: list[str]) -> list[TraceInfo]:
     """Those of some traces that are there, in the order asked for."""

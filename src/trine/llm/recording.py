@@ -19,6 +19,9 @@ from trine.llm.tables import trace, trace_part, trace_run, trace_span, trace_tex
 from trine.llm.traces import Summary, clean, root_of, summary_of, total
 from trine.workspace import Workspace
 
+_ADD_TRACE, _ADD_PART = insert(trace), insert(trace_part)
+_SET_SPAN, _SET_TEXT, _ADD_RUN = upsert(trace_span), upsert(trace_text), upsert(trace_run, keep=True)
+
 INLINE = 16_384
 """Bytes of packed spans that stand in a row of the ledger; more of them are an object of the store."""
 MOST_PARTS = 16
@@ -33,11 +36,12 @@ def take_in(ws: Workspace, by_trace: dict[str, list[Span]], experiment: int) -> 
     fresh = [id for id in by_trace if id not in rows_before]
     packed = {id: pack(by_trace[id]) for id in by_trace}
     new = [_new_row(ws, id, experiment, said[id], by_trace[id], len(packed[id])) for id in fresh]
-    _write(ws, trace.insert(), new)
+    _write(ws, _ADD_TRACE, new)
     rows = rows_before | rows_of(ws, fresh)
-    _write(ws, upsert(trace_span), [one for id in by_trace for one in _span_rows(rows[id].row, by_trace[id])])
-    _write(ws, trace_part.insert(), [_part_row(ws, rows[id].row, 0, packed[id]) for id in fresh])
-    _write(ws, upsert(trace_text), [one for id in by_trace for one in text_rows(rows[id].row, "tag", said[id].tags)])
+    _write(ws, _SET_SPAN, [one for id in by_trace for one in _span_rows(rows[id].row, by_trace[id])])
+    _write(ws, _ADD_PART, [_part_row(ws, rows[id].row, 0, packed[id]) for id in fresh])
+    tagged = [id for id in by_trace if id not in rows_before or root_of(by_trace[id]) is not None]
+    _write(ws, _SET_TEXT, [one for id in tagged for one in text_rows(rows[id].row, "tag", said[id].tags)])
     for id, row in rows_before.items():
         _add_part(ws, row, packed[id], finished=root_of(by_trace[id]) is not None)
         _tell(ws, row, said[id])
@@ -111,16 +115,19 @@ def _add_part(ws: Workspace, row: Any, data: bytes, *, finished: bool) -> None:
     mine = trace_part.c.trace == row.row
     before = ws.tx.scalar(select(func.max(trace_part.c.number)).where(mine))
     number = 0 if before is None else before + 1
-    ws.tx.execute(insert(trace_part), [_part_row(ws, row.row, number, data)])
+    ws.tx.execute(_ADD_PART, [_part_row(ws, row.row, number, data)])
     if number and (finished or row.state != "running" or number >= MOST_PARTS):
         whole = pack(spans_of(ws, row))
         ws.tx.execute(delete(trace_part).where(mine))
-        ws.tx.execute(insert(trace_part), [_part_row(ws, row.row, 0, whole)])
+        ws.tx.execute(_ADD_PART, [_part_row(ws, row.row, 0, whole)])
+
+
+_SUMMED = [trace_span.c[name] for name in ("id", "parent", "started_us", "duration_us", *Usage._fields)]
 
 
 def _tell(ws: Workspace, row: Any, said: Summary) -> None:
     """Bring a trace's row up to what its spans say; what its client told of it stays."""
-    known = ws.tx.all(select(trace_span).where(trace_span.c.trace == row.row))
+    known = ws.tx.all(select(*_SUMMED).where(trace_span.c.trace == row.row))
     size = ws.tx.scalar(select(func.sum(trace_part.c.size_bytes)).where(trace_part.c.trace == row.row))
     usage = total((one.id, one.parent, Usage(*(getattr(one, name) for name in Usage._fields))) for one in known)
     counted = {name: value for name, value in usage._asdict().items() if value is not None}
@@ -149,7 +156,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 def write_texts(ws: Workspace, row: int, kind: str, texts: dict[str, str]) -> None:
     """Set tags or metadata of a trace."""
     if rows := text_rows(row, kind, texts):
-        ws.tx.execute(upsert(trace_text), rows)
+        ws.tx.execute(_SET_TEXT, rows)
 
 
 def text_rows(row: int, kind: str, texts: dict[str, str]) -> list[dict[str, Any]]:
@@ -172,6 +179,6 @@ def link_run(ws: Workspace, rows: Iterable[Any], run: str) -> None:
     """Say that traces belong to a run."""
     rows = list(rows)
     if rows:
-        ws.tx.execute(upsert(trace_run, keep=True), [{"trace": row.row, "run": run} for row in rows])
+        ws.tx.execute(_ADD_RUN, [{"trace": row.row, "run": run} for row in rows])
     for row in rows:
         ws.tx.link(f"run:{run}", "produced", f"trace:{row.id}")

@@ -58,6 +58,7 @@ class Mlflow:
         self.embedded = embedded
         self.logger = Logger()
         self.artifacts = artifacts.Artifacts(ws)
+        self.receiver = otlp.Receiver()
         self._known: dict[tuple[str, str], tuple[float, Workspace]] = {}
 
     @staticmethod
@@ -130,7 +131,7 @@ class Mlflow:
         if number := request.headers.get("x-mlflow-experiment-id", ""):
             experiment = (await to_thread.run_sync(by_id, ws, number)).name
         try:
-            return await otlp.receive(ws, request, experiment)
+            return await self.receiver.receive(ws, request, experiment)
         except InvalidInput as error:
             if error.details.get("extra") != "otlp":
                 raise

@@ -11,7 +11,7 @@ import msgspec
 from trine.errors import InvalidInput, NotFound
 from trine.ids import new_id
 from trine.llm import operations as door
-from trine.llm.traces import TraceInfo
+from trine.llm.traces import Trace, TraceInfo
 from trine.models import operations as models
 from trine.server.mlflow import limits
 from trine.server.mlflow import trace_forms as forms
@@ -148,24 +148,26 @@ def get(call: Call) -> Json:
     info = info_of(call, id)
     if not forms.is_whole(info) and not call.flag("allow_partial"):
         raise missing(f"Trace with ID {id} is not fully exported yet, please try again later.")
-    return {"trace": _whole(call.ws, [info])[0]}
+    return {"trace": _whole(call.ws, door.get_traces(call.ws, ids=[info.id]))[0]}
 
 
-def _whole(ws: Workspace, infos: Sequence[TraceInfo]) -> list[Json]:
+def _whole(ws: Workspace, traces: Sequence[Trace]) -> list[Json]:
+    infos = shown(ws, [one.info for one in traces])
     return [
-        {
-            "trace_info": info,
-            "spans": [forms.span_form(span) for span in door.get_trace(ws, id=one.id).spans],
-        }
-        for one, info in zip(infos, shown(ws, infos), strict=True)
+        {"trace_info": info, "spans": [forms.span_form(span) for span in one.spans]}
+        for one, info in zip(traces, infos, strict=True)
     ]
 
 
 @route("GET traces/batchGet", "POST traces/batchGet")
 def get_many(call: Call) -> Json:
     """Those of some traces that are there and whole, with their spans."""
-    infos = [one for one in _infos(call) if forms.is_whole(one)]
-    return {"traces": _whole(call.ws, infos)} if infos else {}
+    ids = [one.id for one in _infos(call) if forms.is_whole(one)]
+    parts = [
+        door.get_traces(call.ws, ids=ids[start : start + MOST_RESULTS]) for start in range(0, len(ids), MOST_RESULTS)
+    ]
+    traces = [one for some in parts for one in some]
+    return {"traces": _whole(call.ws, traces)} if traces else {}
 
 
 @route("POST traces/batchGetInfos", "GET traces/batchGetInfos")
