@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,3 +169,30 @@ def test_equal_seeds_are_seen(local_ws: Workspace) -> None:
     second = seeds()
     random.seed(5)
     assert seeds() == first and second["python"] != first["python"] and second["numpy"] == first["numpy"]
+
+
+def test_a_tree_that_stays_as_it_is_is_taken_once(
+    local_ws: Workspace, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    original = capture.git
+
+    def counted(root: Path, *arguments: str, **options: Any) -> bytes:
+        asked.append(arguments[0])
+        return original(root, *arguments, **options)
+
+    monkeypatch.setattr(capture, "git", counted)
+    monkeypatch.setattr(capture, "SETTLED_NS", -(10**18))
+    (repository / "old.py").unlink()
+    nodes: list[str] = []
+    for text in ("print(2)\n", "", "print(2, 3)\n"):
+        if text:
+            (repository / "train.py").write_text(text)
+        nodes.append(capture.read_code(repository)[0].node)
+    assert nodes[0] == nodes[1] != nodes[2]
+    assert asked.count("status") == 3 and asked.count("write-tree") == 2
+    monkeypatch.setattr(capture, "SETTLED_NS", 10**18)  # what changed a moment ago is looked at again
+    (repository / "train.py").write_text("print(4)\n")
+    for _ in range(2):
+        capture.read_code(repository)
+    assert asked.count("write-tree") == 4

@@ -7,13 +7,16 @@ that tree to the commit is the patch that is kept.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -103,7 +106,7 @@ def read_code(root: Path) -> tuple[CodeVersion, bytes]:
     commit = commit if re.fullmatch(r"[0-9a-f]{40,64}", commit) else "0" * 40
     branch = heads.get("branch.head", "")
     taken, skipped = _choose(root, untracked)
-    tree, patch = _difference(root, [*changed, *taken]) if changed or taken else ("", b"")
+    tree, patch = _kept_difference(root, [*changed, *taken], status) if changed or taken else ("", b"")
     if len(patch) > LARGEST_PATCH:
         patch = b""
         skipped |= dict.fromkeys(changed, f"the patch is larger than {LARGEST_PATCH >> 20} MiB")
@@ -143,6 +146,37 @@ def _choose(root: Path, untracked: list[str]) -> tuple[list[str], dict[str, str]
     return taken, skipped
 
 
+SETTLED_NS = 2_000_000_000
+"""How old the last change has to be for a difference to be kept: within one tick of its clock a disk tells no two apart."""
+
+_kept: dict[Path, tuple[Any, tuple[str, bytes]]] = {}
+"""The last difference of each repository, with what its files looked like."""
+
+
+def _kept_difference(root: Path, paths: list[str], status: str) -> tuple[str, bytes]:
+    """`_difference`, worked out once while the files stay as they are: many runs begin in one process."""
+    looks = [
+        (one.st_mtime_ns, one.st_ctime_ns, one.st_size, one.st_ino) for one in map(_look, map(root.joinpath, paths))
+    ]
+    known = _kept.get(root)
+    if known and known[0] == (status, looks):
+        return known[1]
+    found = _difference(root, paths)
+    _kept.pop(root, None)
+    if time.time_ns() - max(max(one[:2]) for one in looks) > SETTLED_NS:
+        _kept[root] = (status, looks), found
+    return found
+
+
+def _look(path: Path) -> os.stat_result:
+    """What a file looks like; of one that is gone, the folder it was in."""
+    while True:
+        try:
+            return path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            path = path.parent
+
+
 def _difference(root: Path, paths: list[str]) -> tuple[str, bytes]:
     """The tree with these paths as they are on disk, and the patch to it from the commit."""
     index, objects = (
@@ -171,6 +205,13 @@ def _difference(root: Path, paths: list[str]) -> tuple[str, bytes]:
 
 
 def _remote(root: Path) -> str:
+    """Where the repository comes from; git is asked once while its configuration stays as it is."""
+    config = root / ".git" / "config"
+    return _remote_of(root, config.stat().st_mtime_ns if config.is_file() else 0)
+
+
+@functools.lru_cache(maxsize=16)
+def _remote_of(root: Path, _: int) -> str:
     try:
         url = git(root, "config", "--get", "remote.origin.url").decode().strip()
     except GitTrouble:
