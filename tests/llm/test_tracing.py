@@ -14,7 +14,7 @@ import trine
 from trine import tracking
 from trine.access import graph
 from trine.errors import Unavailable
-from trine.llm import Trace, active_span, flush, get_trace, search_traces
+from trine.llm import Trace, active_span, flush, get_trace, live, search_traces
 from trine.llm import operations as door
 from trine.workspace import Workspace, record_use
 
@@ -62,6 +62,19 @@ def test_calls_inside_calls_are_one_trace(ws: Workspace) -> None:
     info = trace.info
     assert (info.runs, info.experiment, info.tags, info.cost) == ([run.id], "desk", {"env": "prod"}, 0.5)
     assert (info.input_tokens, info.total_tokens, ask.model) == (10, 12, "small-1")
+
+
+def test_of_a_long_trace_what_has_ended_is_there_before_it_ends(
+    local_ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MOST_UNKEPT", 2)
+    with trine.trace("agent", tags={"env": "prod"}):
+        for n in range(5):
+            look(str(n))
+        info = only().info
+        assert (info.state, info.spans, info.name) == ("running", 4, "")
+    info = only().info
+    assert (info.state, info.spans, info.name, info.tags) == ("ok", 6, "agent", {"env": "prod"})
 
 
 def test_an_error_is_told_and_goes_on(local_ws: Workspace) -> None:

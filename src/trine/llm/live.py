@@ -1,6 +1,7 @@
 """Tracing one's own code: `@trine.trace` on a function, or `with trine.trace("answer") as span:`.
 
-A trace is kept when its outermost span ends: on disk (or on the server) when that returns. What cannot be kept then, because a
+A trace is kept when its outermost span ends: on disk (or on the server) when that returns. Of one that goes on, calls that ended are
+kept every few seconds, so a long one can be watched, and a killed program leaves what it did. What cannot be kept then, because a
 server is away or a disk full, waits in the spool and goes with the next one; tracing never raises into the code it traces.
 """
 
@@ -30,6 +31,10 @@ R = TypeVar("R")
 LONGEST = 1_000_000
 """Bytes of one value (as JSON) that a span keeps; of a longer one it keeps the beginning."""
 
+PATIENCE_S = 5.0
+MOST_UNKEPT = 500
+"""Of a trace that goes on, calls that ended are kept after so many seconds, or when there are so many."""
+
 _active: contextvars.ContextVar[LiveSpan | None] = contextvars.ContextVar("trine_span", default=None)
 
 
@@ -54,7 +59,8 @@ class LiveSpan:
         self.message = ""
         self.start_ns = time.time_ns()
         self.done: list[Span] = []
-        """Of the root: the spans of its trace that have ended."""
+        """Of the root: the spans of its trace that have ended and are not kept yet."""
+        self.kept_s = time.monotonic()
 
     def set(self, **attributes: Any) -> None:
         """Set attributes; a name that Python cannot spell: `span.attributes["gen_ai.request.model"] = …`."""
@@ -251,6 +257,9 @@ class Tracing:
         root.done.append(span.ended())
         if span is root:
             _keep(self._ws, root.done, self._experiment)
+        elif time.monotonic() - root.kept_s > PATIENCE_S or len(root.done) >= MOST_UNKEPT:
+            done, root.done, root.kept_s = root.done, [], time.monotonic()
+            _keep(self._ws, done, self._experiment)
 
     # -- on functions -------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from trine.llm.assessments import delete_assessment as delete_assessment
 from trine.llm.assessments import get_assessment as get_assessment
 from trine.llm.assessments import update_assessment as update_assessment
 from trine.llm.recording import blank, find, link_run, take_in, write_texts
-from trine.llm.searching import find_traces
+from trine.llm.searching import count, find_traces
 from trine.llm.spans import Span, TraceId, unpack
 from trine.llm.tables import assessment, trace, trace_file, trace_part, trace_run, trace_span, trace_text
 from trine.llm.traces import LongText, State, Trace, TraceInfo, preview
@@ -196,6 +196,12 @@ def list_traces(
     rows, keys = find_traces(ws, expression, order_by, experiments=experiments, limit=limit + 1, after=after)
     found = page_of(list(zip(rows, keys, strict=True)), limit, lambda one: one[1])
     return Page(ledger_traces.load(ws, [row for row, _ in found.items]), found.next)
+
+
+@operation("GET /trace-count", allows="llm.read")
+def count_traces(ws: Workspace, *, expression: str = "", experiments: list[str] | None = None) -> int:
+    """For how many traces an expression is true, of some experiments or of all."""
+    return count(ws, expression, experiments)
 
 
 @operation("PATCH /traces/{id}/tags", allows="llm.write")

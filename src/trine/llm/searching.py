@@ -84,15 +84,7 @@ def find_traces(
     if order and order_by.strip():
         raise InvalidInput('The order is said twice: in the expression (after "order by") and in order_by.')
     order = order or parse_order(order_by, TraceBuilder)
-    where: list[ColumnElement[bool]] = [trace.c.project == ws.project]
-    if experiments is not None:
-        groups = select(experiment.c.id).where(
-            experiment.c.project == ws.project, experiment.c.name.in_(list(experiments))
-        )
-        where.append(trace.c.experiment.in_(groups))
-    if tree is not None:
-        dialect = ws.tx.connection.dialect.name
-        where.append(_condition(_resolved(ws, tree, where, dialect), dialect))
+    where = _where(ws, tree, experiments)
     keys = _sort_keys(order)
     query = select(trace, *(key.label(f"key_{at}") for at, (key, _) in enumerate(keys))).where(*where)
     if after is not None:
@@ -100,6 +92,23 @@ def find_traces(
     query = query.order_by(*(key.desc() if down else key.asc() for key, down in keys)).limit(limit)
     rows = ws.tx.all(query)
     return rows, [[getattr(row, f"key_{at}") for at in range(len(keys))] for row in rows]
+
+
+def count(ws: Workspace, expression: str, experiments: Sequence[str] | None) -> int:
+    """For how many traces an expression is true. Inside an operation. Raises InvalidInput with the column."""
+    tree, _ = parse_search(expression, TraceBuilder)
+    return ws.tx.scalar(select(func.count()).select_from(trace).where(*_where(ws, tree, experiments)))
+
+
+def _where(ws: Workspace, tree: Expression | None, experiments: Sequence[str] | None) -> list[ColumnElement[bool]]:
+    where: list[ColumnElement[bool]] = [trace.c.project == ws.project]
+    if experiments is not None:
+        named = experiment.c.project == ws.project, experiment.c.name.in_(list(experiments))
+        where.append(trace.c.experiment.in_(select(experiment.c.id).where(*named)))
+    if tree is not None:
+        dialect = ws.tx.connection.dialect.name
+        where.append(_condition(_resolved(ws, tree, where, dialect), dialect))
+    return where
 
 
 # -- order ------------------------------------------------------------------------------------------------------------------
@@ -131,7 +140,7 @@ def _sort_keys(order: list[Order]) -> list[tuple[ColumnElement[Any], bool]]:
 
 def _beyond(keys: list[tuple[ColumnElement[Any], bool]], after: list[Any]) -> ColumnElement[bool]:
     """After the row with those keys, in their order. Raises InvalidInput for a token of another search."""
-    if len(after) != len(keys) or not all(isinstance(one, (str, int, float)) for one in after):
+    if len(after) != len(keys) or not all(_fits(key, one) for (key, _), one in zip(keys, after, strict=True)):
         raise InvalidInput("That page token belongs to another search. Start again without a page token.")
     found: list[ColumnElement[bool]] = []
     for at, (key, down) in enumerate(keys):
@@ -142,6 +151,13 @@ def _beyond(keys: list[tuple[ColumnElement[Any], bool]], after: list[Any]) -> Co
             further = key < value if down else key > value
         found.append(and_(*(_same(before, after[n]) for n, (before, _) in enumerate(keys[:at])), further))
     return or_(*found)
+
+
+def _fits(key: ColumnElement[Any], value: Any) -> bool:
+    """Whether a database can compare them."""
+    if key.type.python_type is str:
+        return isinstance(value, str)
+    return isinstance(value, (int, float)) and value - value == 0
 
 
 def _same(key: ColumnElement[Any], value: Any) -> ColumnElement[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -178,6 +179,25 @@ def test_filters(wire: Any, filter: str, count: int) -> None:
         "POST /api/3.0/mlflow/traces/search", locations=[{"mlflow_experiment": {"experiment_id": "0"}}], filter=filter
     )
     assert len(found.get("traces", [])) == count
+
+
+def test_how_much_two_filters_go_together(wire: Any, local_ws: Workspace) -> None:
+    for n in range(20):
+        state: Any = "error" if n < 8 else "ok"
+        door.record_trace(local_ws, id=f"{n + 1:032x}", state=state, started_us=n, tags={"slow": str(n < 6 or n == 19)})
+
+    def found(first: str, second: str, **more: str) -> dict[str, Any]:
+        filters = {"filter_string1": first, "filter_string2": second, "experiment_ids": ["0"]}
+        return wire("POST /api/3.0/mlflow/traces/calculate-filter-correlation", **filters, **more)
+
+    told = found("status = 'ERROR'", "tags.slow = 'True'")
+    assert [told[f"{name}_count"] for name in ("filter1", "filter2", "joint", "total")] == [8, 7, 6, 20]
+    joint, one, other = 6 / 20, 8 / 20, 7 / 20
+    assert told["npmi"] == pytest.approx(math.log(joint / (one * other)) / -math.log(joint))
+    assert told["npmi_smoothed"] == pytest.approx(math.log(6.5 * 22 / (9 * 8)) / -math.log(6.5 / 22))
+    assert found("status = 'OK'", "status = 'ERROR'")["npmi"] == -1.0
+    assert found("status = 'OK'", "tags.none = 'x'")["npmi"] == "NaN"
+    assert found("status = 'ERROR'", "status = 'ERROR'", base_filter="status = 'ERROR'")["npmi"] == 1.0
 
 
 def test_evaluation_datasets_say_what_is_wrong(wire: Any) -> None:
