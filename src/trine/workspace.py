@@ -58,7 +58,7 @@ class Transaction:
 
     def all(self, statement: Executable) -> list[Row[Any]]:
         """All rows."""
-        return list(self.connection.execute(statement))
+        return list(self.connection.execute(statement).all())
 
     def scalar(self, statement: Executable) -> Any:
         """The first column of the first row, or None."""

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement
 
 from trine.errors import InvalidInput
+from trine.ledger.tables import among
 from trine.tracking.directions import losses_of
 from trine.tracking.expression import parse_order, parse_search
 from trine.tracking.narrowing import few_runs
@@ -45,7 +46,7 @@ def find_runs(
         where.append(run.c.deleted_us.is_not(None) if deleted else run.c.deleted_us.is_(None))
     where += [] if tree is None else [condition(tree, setting)]
     if few is not None:
-        where.append(run.c.id.in_(few))
+        where.append(among(ws.tx.connection, run.c.id, few))
     # Where another index leads, SQLite, which knows no statistics, must not be tempted by that of the project.
     apart = setting.dialect == "sqlite" and (few is not None or sorting.follows_an_index)
     where.append((run.c.project.concat("") if apart else run.c.project) == ws.project)

@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 
 from trine.errors import InvalidInput, NotFound, nearest
-from trine.ledger.tables import edge, node
+from trine.ledger.tables import among, edge, node
 from trine.tracking.directions import losses_of
 from trine.tracking.runs import Context, MetricSummary, RunInfo
 from trine.tracking.tables import experiment, run, run_metric, run_param, run_tag
@@ -43,14 +43,16 @@ def load(ws: Workspace, ids: list[str]) -> list[RunInfo]:
     if not ids:
         return []
     source = run.join(experiment, run.c.experiment == experiment.c.id)
-    query = select(run, experiment.c.name.label("experiment_name")).select_from(source).where(run.c.id.in_(ids))
+    query = (
+        select(run, experiment.c.name.label("experiment_name"))
+        .select_from(source)
+        .where(among(ws.tx.connection, run.c.id, ids))
+    )
     rows = {row.id: row for row in ws.tx.all(query)}
     params, tags = _texts(ws, run_param, ids), _texts(ws, run_tag, ids)
     metrics, is_loss = dict[str, dict[str, MetricSummary]](), losses_of(ws)
-    summaries: Any = ws.tx.execute(
-        _METRICS, {"ids": ids}
-    )  # rows are taken apart as tuples, which is quicker than by name
-    for id, key, *values in summaries:
+    summaries: Any = ws.tx.all(_METRICS.where(among(ws.tx.connection, run_metric.c.run, ids)))
+    for id, key, *values in summaries:  # rows are taken apart as tuples, which is quicker than by name
         metrics.setdefault(id, {})[key] = _summary(is_loss(key), *values)
     inputs, outputs = _neighbours(ws, ids)
     return [
@@ -81,26 +83,23 @@ def load(ws: Workspace, ids: list[str]) -> list[RunInfo]:
 
 def _texts(ws: Workspace, table: Any, ids: list[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    query = select(table.c.run, table.c.key, table.c.value).where(table.c.run.in_(ids)).order_by(table.c.key)
-    rows: Any = ws.tx.execute(query)
+    query = select(table.c.run, table.c.key, table.c.value)
+    query = query.where(among(ws.tx.connection, table.c.run, ids)).order_by(table.c.key)
+    rows: Any = ws.tx.all(query)
     for id, key, value in rows:
         found.setdefault(id, {})[key] = value
     return found
 
 
-_METRICS = (
-    select(
-        *(
-            run_metric.c[name]
-            for name in (
-                "run", "key", "points", "nans", "first", "first_step", "last", "last_step", "last_us",
-                "min", "min_step", "max", "max_step",
-            )
+_METRICS = select(
+    *(
+        run_metric.c[name]
+        for name in (
+            "run", "key", "points", "nans", "first", "first_step", "last", "last_step", "last_us",
+            "min", "min_step", "max", "max_step",
         )
     )
-    .where(run_metric.c.run.in_(bindparam("ids", expanding=True)))
-    .order_by(run_metric.c.key)
-)  # fmt: skip
+).order_by(run_metric.c.key)  # fmt: skip
 _NAN = float("nan")
 
 
@@ -139,7 +138,7 @@ def _summary(
 def _neighbours(ws: Workspace, ids: list[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """What the runs used (their code apart) and what they produced (child runs apart)."""
     wanted = select(node.c.id, node.c.ref).where(
-        node.c.project == ws.project, node.c.ref.in_([f"run:{id}" for id in ids])
+        node.c.project == ws.project, among(ws.tx.connection, node.c.ref, [f"run:{id}" for id in ids])
     )
     names = {row.id: row.ref.removeprefix("run:") for row in ws.tx.all(wanted)}
     sides: list[dict[str, list[str]]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -168,6 +169,7 @@ _LOSSES = frozenset(
 )  # fmt: skip
 
 
+@functools.lru_cache(maxsize=4_096)
 def is_loss(key: str) -> bool:
     """Whether less of a metric is better, by the words of its name (`val/log_loss`, `rmse`, `train_seconds`)."""
     return any(word in _LOSSES for word in re.split(r"[^a-z]+", key.lower()))
