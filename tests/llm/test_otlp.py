@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trine import tracking
 from trine.errors import InvalidInput, TooLarge
 from trine.llm import get_trace, otlp, search_traces
+from trine.llm.spans import pack, unpack
+from trine.llm.traces import summary_of
 from trine.workspace import Workspace
 
 ID, ROOT, CHILD = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "00f067aa0ba902b8"
@@ -132,6 +137,54 @@ def test_exports_at_once_are_kept_together_and_each_is_told_its_own(client: http
         statuses = list(pool.map(send, range(40)))
     assert statuses == [404 if at % 5 == 4 else 200 for at in range(40)]
     assert get_trace(ID).info.spans == 32
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where there is something in nested values."""
+    yield at
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inside:
+        yield from places(one, (*at, key))
+
+
+WHOLE = export(
+    a_span(
+        attributes=[
+            {"key": "a", "value": {"arrayValue": {"values": [{"intValue": "5"}, {"kvlistValue": {"values": []}}]}}},
+            {
+                "key": "mlflow.chat.tokenUsage",
+                "value": {"kvlistValue": {"values": [{"key": "x", "value": {"intValue": 5}}]}},
+            },
+            {"key": "trine.uses", "value": {"arrayValue": {"values": [{"stringValue": "model:a@1"}]}}},
+        ],
+        events=[{"name": "e", "timeUnixNano": "5", "attributes": [{"key": "d", "value": {"doubleValue": 1.5}}]}],
+        links=[{"traceId": ID, "spanId": CHILD}],
+        status={"code": 2, "message": "m"},
+    )
+)
+ODD = st.sampled_from(
+    [None, 5, -1, 10**30, 1.5, "x", "", "\0", "-5", "0" * 32, [], {}, True, {"values": 5}, {"intValue": {}}]
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(places(WHOLE))[1:]), ODD), min_size=1, max_size=3))
+def test_whatever_is_odd_in_an_export_is_refused_or_taken(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+    told = msgspec.json.decode(msgspec.json.encode(WHOLE))
+    for at, value in changes:
+        inside: Any = told
+        try:
+            for key in at[:-1]:
+                inside = inside[key]
+            inside[at[-1]] = value
+        except (TypeError, KeyError, IndexError):
+            continue  # what an earlier change took away
+    try:
+        received = otlp.read_json(json.dumps(told).encode())
+    except InvalidInput:
+        return
+    assert unpack(pack(received.spans)) == received.spans
+    for one in received.spans:
+        summary_of([one])
 
 
 def test_spans_go_to_the_run_that_a_header_names(client: httpx.Client) -> None:

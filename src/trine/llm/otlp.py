@@ -88,10 +88,10 @@ def _received(groups: Iterable[Any], plain: Callable[[Any], Any], hexadecimal: C
     spans: list[Span] = []
     rejected, problem = 0, ""
     for group in groups:
-        resource = _attributes(group.resource.attributes, plain) if group.resource else {}
         for scope in group.scope_spans:
             for one in scope.spans:
                 try:
+                    resource = _attributes(group.resource.attributes, plain) if group.resource else {}
                     made = _span(one, plain, hexadecimal)
                 except (ValueError, msgspec.ValidationError) as error:
                     rejected += 1
@@ -210,18 +210,28 @@ class _Request(_Form):
     resource_spans: list[_ResourceSpans] = []
 
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    "stringValue": (str,), "boolValue": (bool,), "intValue": (int, str), "doubleValue": (int, float, str),
+    "bytesValue": (str,), "arrayValue": (dict,), "kvlistValue": (dict,),
+}  # fmt: skip
+
+
 def _plain_json(value: Any, depth: int = 0) -> Any:
-    """An AnyValue of JSON as a Python value."""
+    """An AnyValue of JSON as a Python value. Raises ValueError for what is none."""
     if not isinstance(value, dict) or not value:
         return None
     which, found = next(iter(cast(dict[str, Any], value).items()))
+    if found is None or which not in _KINDS:
+        return None
+    if not isinstance(found, _KINDS[which]):
+        raise ValueError(f"{which} cannot be {type(found).__name__}")
     if which == "intValue":
         number = int(found)
         return number if -(2**63) <= number < 2**63 else str(number)
     if which == "doubleValue":
         return float(found)
     if which in ("arrayValue", "kvlistValue"):
-        items: Any = found.get("values") or [] if isinstance(found, dict) else []
+        items: Any = found.get("values") or []
         if depth >= DEEPEST or not isinstance(items, list):
             return msgspec.json.encode(found).decode()
         if which == "arrayValue":

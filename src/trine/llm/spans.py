@@ -53,7 +53,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end_ns: Nanoseconds = 0
     state: SpanState = "unknown"
     message: str = ""
-    kind: int = 0
+    kind: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
     scope: str = ""
     attributes: dict[str, Any] = {}
     events: list[SpanEvent] = []
@@ -157,10 +157,14 @@ _READ = msgspec.msgpack.Decoder(list[Span])
 
 
 def pack(spans: Sequence[Span]) -> bytes:
-    """Spans as bytes: MessagePack in one zstandard frame with a checksum."""
+    """Spans as bytes: MessagePack in one zstandard frame with a checksum. Raises InvalidInput for numbers that do not fit."""
     import zstandard
 
-    return zstandard.ZstdCompressor(level=6, write_checksum=True).compress(msgspec.msgpack.encode(spans, enc_hook=repr))
+    try:
+        data = msgspec.msgpack.encode(spans, enc_hook=repr)
+    except OverflowError:
+        raise InvalidInput("A whole number in an attribute of a span has at most 64 bits.") from None
+    return zstandard.ZstdCompressor(level=6, write_checksum=True).compress(data)
 
 
 def unpack(data: bytes) -> list[Span]:

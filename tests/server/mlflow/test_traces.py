@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import copy
+import itertools
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -123,6 +125,38 @@ def test_what_is_wrong_is_said_as_mlflow_says_it(wire: Any) -> None:
     update = {"assessment": {"feedback": {"value": 2}}, "update_mask": "feedback"}
     told = wire.refused(f"PATCH {said}/{made['assessment_id']}", **update)[2]
     assert told == "Cannot update feedback value on an Expectation assessment."
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where there is something in nested values."""
+    yield at
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inside:
+        yield from places(one, (*at, key))
+
+
+def test_whatever_is_odd_in_a_message_is_refused_or_taken(wire: Any) -> None:
+    said = {
+        "assessment_name": "a",
+        "feedback": {"value": 1, "error": {"error_code": "x"}},
+        "source": {"source_type": "HUMAN"},
+    }
+    told = info(
+        tags={"a": "b"},
+        trace_metadata={"mlflow.trace.tokenUsage": "{}"},
+        assessments=[{**said, "metadata": {"k": "v"}}],
+    )
+    traces, odd = "/api/3.0/mlflow/traces", itertools.cycle([5, "x", [], {"a": [1]}, None, 10**30, True, ["x"], "\0"])
+    for at in list(places(told))[1:]:
+        body = copy.deepcopy(told)
+        inside: Any = body
+        for key in at[:-1]:
+            inside = inside[key]
+        inside[at[-1]] = next(odd)
+        assert wire.send(f"POST {traces}", **body).status_code in (200, 400, 404), body
+        if "assessments" in at[:-1]:
+            one = body["trace"]["trace_info"]["assessments"][0]
+            assert wire.send(f"POST {traces}/{THEIRS}/assessments", assessment=one).status_code in (200, 400, 404), one
 
 
 def test_clients_before_3_tell_of_a_trace_twice(wire: Any, local_ws: Workspace) -> None:

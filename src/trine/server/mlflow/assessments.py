@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
+
+import msgspec
 
 from trine.errors import NotFound
 from trine.llm import operations as door
@@ -10,7 +12,7 @@ from trine.llm.assessment import Assessment
 from trine.llm.assessments import Said
 from trine.server.mlflow.calls import Call, Json, route
 from trine.server.mlflow.errors import invalid, missing, needed
-from trine.server.mlflow.trace_forms import assessment_form, assessment_in, value_in
+from trine.server.mlflow.trace_forms import AssessmentForm, assessment_form, assessment_in, read, value_in
 from trine.server.mlflow.traces import info_of
 
 
@@ -21,7 +23,7 @@ def create(call: Call) -> Json:
         raise needed("assessment")
     id = call.text("trace_id")
     info = info_of(call, id)
-    told = assessment_in(call.get("assessment"), info.id)
+    told = assessment_in(read(call.get("assessment"), AssessmentForm, "assessment"), info.id)
     values = {name: getattr(told, name) for name in _SAID}
     try:
         made = door.create_assessment(call.ws, trace=info.id, source_id=told.source_id or "default", **values)
@@ -48,22 +50,26 @@ def get(call: Call) -> Json:
     return {"assessment": assessment_form(_find(call))}
 
 
+class _Mask(msgspec.Struct):
+    paths: list[str] = []
+
+
 @route("PATCH traces/{trace_id}/assessments/{assessment_id}")
 def update(call: Call) -> Json:
     """Change what the mask names."""
     told, mask = call.get("assessment"), call.get("update_mask")
-    if not isinstance(told, dict):
+    if told is None:
         raise needed("assessment")
     if mask is None:
         raise needed("update_mask")
-    one = cast(Json, told)
+    one = read(told, AssessmentForm, "assessment")
     before = _find(call)
     changes: dict[str, Any] = {}
-    paths: Any = cast(Json, mask).get("paths", ()) if isinstance(mask, dict) else str(mask).split(",")
+    paths = mask.split(",") if isinstance(mask, str) else read(mask, _Mask, "update_mask").paths
     for path in paths:
         match path.strip():
             case "assessment_name" | "assessmentName":
-                changes["name"] = one.get("assessment_name")
+                changes["name"] = one.assessment_name
             case "feedback" | "expectation" as kind:
                 if kind != before.kind:
                     shown = {"feedback": "Feedback", "expectation": "Expectation"}
@@ -74,9 +80,9 @@ def update(call: Call) -> Json:
                 _, value, problem = value_in(one)
                 changes["said"] = Said(value, problem)
             case "rationale":
-                changes["rationale"] = one.get("rationale") or ""
+                changes["rationale"] = one.rationale or ""
             case "metadata":
-                changes["metadata"] = {str(key): str(it) for key, it in (one.get("metadata") or {}).items()}
+                changes["metadata"] = one.metadata or {}
             case _:
                 continue
     after = door.update_assessment(call.ws, trace=before.trace, id=before.id, **changes)

@@ -9,7 +9,7 @@ import base64
 import datetime as dt
 import re
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -320,63 +320,134 @@ def _finite(value: Any) -> Any:
     return number(value) if isinstance(value, float) else value
 
 
-def assessment_in(told: Any, trace: str) -> Assessment:
+class _Source(msgspec.Struct):
+    source_type: str | None = None
+    source_id: str | None = None
+
+
+class _Error(msgspec.Struct):
+    error_code: str | None = None
+    error_message: str | None = None
+    stack_trace: str | None = None
+
+
+class _Packed(msgspec.Struct):
+    value: str = ""
+
+
+class _Value(msgspec.Struct):
+    value: Any = None
+    error: _Error | None = None
+    serialized_value: _Packed | None = None
+    issue_name: str | None = None
+
+
+class AssessmentForm(msgspec.Struct):
+    """An assessment as clients send it; null is what is not said."""
+
+    assessment_id: str | None = None
+    assessment_name: str | None = None
+    span_id: str | None = None
+    source: _Source | None = None
+    create_time: str | None = None
+    last_update_time: str | None = None
+    feedback: _Value | None = None
+    expectation: _Value | None = None
+    issue: _Value | None = None
+    rationale: str | None = None
+    error: _Error | None = None
+    metadata: dict[str, str] | None = None
+    overrides: str | None = None
+    valid: bool | None = None
+
+
+class _Experiment(msgspec.Struct):
+    experiment_id: str = ""
+
+
+class Location(msgspec.Struct):
+    """Where traces are."""
+
+    mlflow_experiment: _Experiment | None = None
+
+    @property
+    def experiment(self) -> str:
+        return self.mlflow_experiment.experiment_id if self.mlflow_experiment else ""
+
+
+class InfoForm(msgspec.Struct):
+    """A trace's info as clients send it; null is what is not said."""
+
+    trace_id: str | None = None
+    client_request_id: str | None = None
+    trace_location: Location | None = None
+    request_preview: str | None = None
+    response_preview: str | None = None
+    request_time: str | None = None
+    execution_duration: str | None = None
+    state: str | None = None
+    trace_metadata: Any = None
+    tags: Any = None
+    assessments: list[AssessmentForm] | None = None
+
+
+F = TypeVar("F")
+
+
+def read(told: Any, kind: type[F], where: str) -> F:
+    """A message that a client sends. Raises WireError naming the field that is wrong."""
+    try:
+        return msgspec.convert(told, kind)
+    except msgspec.ValidationError as error:
+        raise invalid(f"Invalid value for parameter '{where}' supplied: {error}") from None
+
+
+def assessment_in(one: AssessmentForm, trace: str) -> Assessment:
     """An assessment that a client sends. Raises WireError."""
-    if not isinstance(told, dict):
-        raise wrong_type("assessment", told)
-    one = cast(Json, told)
-    name = one.get("assessment_name") or one.get("name")
-    if not isinstance(name, str):
+    if not one.assessment_name:
         raise needed("assessment.assessment_name")
     kind, value, problem = value_in(one)
-    source: Json = one.get("source") or {}
-    theirs = str(source.get("source_type") or "SOURCE_TYPE_UNSPECIFIED")
+    source = one.source or _Source()
+    theirs = source.source_type or "SOURCE_TYPE_UNSPECIFIED"
     theirs = "LLM_JUDGE" if theirs == "AI_JUDGE" else theirs
-    ours = next((ours for ours, shown in _SOURCES.items() if shown == theirs), None)
+    ours: Source | None = next((ours for ours, shown in _SOURCES.items() if shown == theirs), None)
     if ours is None:
         raise wrong_type("assessment.source.source_type", theirs)
-    metadata = {str(key): str(it) for key, it in (one.get("metadata") or {}).items()}
-    made = {
-        "id": one.get("assessment_id") or "",
-        "trace": trace,
-        "kind": kind,
-        "name": name,
-        "value": value,
-        "problem": problem,
-        "rationale": one.get("rationale") or "",
-        "source": ours,
-        "source_id": source.get("source_id") or "",
-        "span": one.get("span_id") or "",
-        "run": metadata.get("mlflow.assessment.sourceRunId", ""),
-        "metadata": metadata,
-        "overrides": one.get("overrides") or "",
-        "valid": one.get("valid", True) is not False,
-        "created_us": us_of(one["create_time"], "create_time") if one.get("create_time") else 0,
-        "updated_us": us_of(one["last_update_time"], "last_update_time") if one.get("last_update_time") else 0,
-    }
-    try:
-        return msgspec.convert(made, Assessment)
-    except msgspec.ValidationError as error:
-        raise invalid(f"Invalid assessment: {error}") from None
+    metadata = one.metadata or {}
+    return Assessment(
+        id=one.assessment_id or "",
+        trace=trace,
+        kind=kind,
+        name=one.assessment_name,
+        value=value,
+        problem=problem,
+        rationale=one.rationale or "",
+        source=ours,
+        source_id=source.source_id or "",
+        span=one.span_id or "",
+        run=metadata.get("mlflow.assessment.sourceRunId", ""),
+        metadata=metadata,
+        overrides=one.overrides or "",
+        valid=one.valid is not False,
+        created_us=us_of(one.create_time, "create_time") if one.create_time else 0,
+        updated_us=us_of(one.last_update_time, "last_update_time") if one.last_update_time else 0,
+    )
 
 
-def value_in(one: Json) -> tuple[Kind, Any, Problem | None]:
+def value_in(one: AssessmentForm) -> tuple[Kind, Any, Problem | None]:
     """What an assessment says: its kind, its value, the problem there was. Raises WireError unless it is exactly one thing."""
-    there = [name for name in ("expectation", "feedback", "issue") if isinstance(one.get(name), dict)]
+    kinds: tuple[Kind, ...] = ("expectation", "feedback", "issue")
+    there = [(kind, found) for kind in kinds if (found := getattr(one, kind)) is not None]
     if len(there) != 1:
         raise invalid("Exactly one of `expectation`, `feedback`, or `issue` should be specified.")
-    kind = cast(Kind, there[0])
-    said: Json = one[kind]
+    kind, said = cast(tuple[Kind, _Value], there[0])
     if kind == "issue":
-        return kind, str(said.get("issue_name") or ""), None
-    if isinstance(packed := said.get("serialized_value"), dict):
+        return kind, said.issue_name or "", None
+    if said.serialized_value is not None:
         try:
-            return kind, msgspec.json.decode(str(cast(Json, packed).get("value"))), None
+            return kind, msgspec.json.decode(said.serialized_value.value), None
         except msgspec.DecodeError:
             raise invalid("serialized_value is not JSON.") from None
-    error: Json | None = said.get("error") or one.get("error")
-    problem = None
-    if error:
-        names = ("error_code", "error_message", "stack_trace")
-        problem = Problem(*(str(error.get(name) or "") for name in names))
-    return kind, said.get("value"), problem
+    error = said.error or one.error
+    told = (error.error_code or "", error.error_message or "", error.stack_trace or "") if error else None
+    return kind, said.value, Problem(*told) if told else None

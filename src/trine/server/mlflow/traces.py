@@ -58,34 +58,32 @@ def start(call: Call) -> Json:
     if told is None and call.get("timestamp_ms") is not None:
         return _start_old(call)
     info: Any = cast(Json, told).get("trace_info") if isinstance(told, dict) else None
-    if not isinstance(info, dict):
+    if info is None:
         raise needed("trace")
-    one = cast(Json, info)
-    id = str(one.get("trace_id") or "")
-    place: Any = one.get("trace_location") or {}
-    number = str((place.get("mlflow_experiment") or {}).get("experiment_id") or "0")
-    state = str(one.get("state") or "STATE_UNSPECIFIED")
+    one = forms.read(info, forms.InfoForm, "trace.trace_info")
+    number = (one.trace_location or forms.Location()).experiment or "0"
+    state = one.state or "STATE_UNSPECIFIED"
     if state not in forms.STATES:
         raise wrong_type("state", state)
     group = by_id(call.ws, number)
     if group.deleted_us is not None:
         raise invalid(f"The experiment {number} must be in the 'active' state. Current state is deleted.")
     try:
-        ours = forms.id_of(id)
+        ours = forms.id_of(one.trace_id or "")
     except WireError:
-        raise invalid(f"Invalid trace ID '{id}': it is tr- and 32 hexadecimal digits.") from None
-    tags, metadata = _texts(one.get("tags"), "tags"), _texts(one.get("trace_metadata"), "trace_metadata")
+        raise invalid(f"Invalid trace ID '{one.trace_id}': it is tr- and 32 hexadecimal digits.") from None
+    tags, metadata = _texts(one.tags, "tags"), _texts(one.trace_metadata, "trace_metadata")
     made = door.record_trace(
         call.ws,
         id=ours,
         experiment_name=group.name,
         state=forms.STATES[state],
-        started_us=forms.us_of(one.get("request_time"), "request_time"),
-        duration_us=forms.seconds_of(one.get("execution_duration"), "execution_duration"),
-        request=one.get("request_preview"),
-        response=one.get("response_preview"),
-        client_request=str(one.get("client_request_id") or ""),
-        assessments=[forms.assessment_in(it, ours) for it in one.get("assessments") or ()],
+        started_us=forms.us_of(one.request_time, "request_time"),
+        duration_us=forms.seconds_of(one.execution_duration, "execution_duration"),
+        request=one.request_preview,
+        response=one.response_preview,
+        client_request=(one.client_request_id or "")[:500],
+        assessments=[forms.assessment_in(it, ours) for it in one.assessments or ()],
         **_known(tags, metadata),
     )
     answer = shown(call.ws, [made])[0]
@@ -195,8 +193,8 @@ def search(call: Call) -> Json:
     told = call.list("locations")
     if not told:
         raise needed("locations")
-    places = [one.get("mlflow_experiment") or {} for one in told if isinstance(one, dict)]
-    return _search(call, [str(one.get("experiment_id")) for one in places if one], "traces", forms.shown)
+    places = forms.read(told, list[forms.Location], "locations")
+    return _search(call, [one.experiment for one in places], "traces", forms.shown)
 
 
 def _search(call: Call, ids: list[str], name: str, form: Any) -> Json:
