@@ -87,6 +87,8 @@ def test_a_failed_run_tells_the_command_that_goes_on(place: Path) -> None:
     (place / "mended").touch()
     assert "✓ risky succeeded" in trine("resume", go_on)
     assert "nothing to resume" in trine("resume", go_on, code=5)
+    assert "✓ risky succeeded" in trine("retry", go_on, "risky")
+    assert "asked for again" in trine("explain", go_on, "risky")
     assert "nothing to cancel" in trine("cancel", go_on, code=5)
 
 

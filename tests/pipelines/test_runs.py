@@ -331,6 +331,34 @@ def test_a_failed_step_names_itself_and_the_rest_waits_for_a_resume(ws: Workspac
         breaking.resume(run_id)
 
 
+@step
+def numbered() -> int:
+    return mark("numbered") // 2  # 0, 0, 1: the second time the same as the first
+
+
+@pipeline
+def counted() -> int:
+    return side(numbered())
+
+
+def test_a_step_is_done_again_past_the_cache_and_what_needs_it_only_when_its_output_is_another(
+    ws: Workspace, marks: Path
+) -> None:
+    made = counted.run()
+    same = pipelines.retry(made.id, "numbered", pipeline=counted)
+    assert (same.id, same.state, same.result) == (made.id, "succeeded", 0)
+    assert same.explain("numbered") == "asked for again"
+    assert Counter(marks.read_text().split()) == {"numbered": 2, "side": 1}
+    other = pipelines.retry(made.id, "numbered", pipeline=counted)
+    assert other.result == 100 and Counter(marks.read_text().split()) == {"numbered": 3, "side": 2}
+    assert audit.list_events(ws, operation="pipelines.claim_pipeline_run").items[-1].body["again"] == ["numbered"]
+    with pytest.raises(NotFound, match=r'has no step "numberd"\. Did you mean "numbered"\?'):
+        pipelines.retry(made.id, "numberd", pipeline=counted)
+    with pytest.raises(InvalidInput, match="which step"):
+        pipelines.retry(made.id, pipeline=counted)
+    assert pipelines.get_pipeline_run(made.id).state == "succeeded"
+
+
 def test_a_step_whose_code_was_mended_runs_again_and_what_does_not_need_it_does_not(ws: Workspace, marks: Path) -> None:
     def make(rate: int) -> pipelines.Pipeline[..., Any]:
         @step

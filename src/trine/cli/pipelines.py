@@ -71,6 +71,24 @@ def resume(ws: Workspace, run_id: str, place: str, executor: str, parallel: int)
     _show_end(made)
 
 
+@pipeline.command("retry")
+@argument("run_id", metavar="RUN")
+@argument("steps", metavar="STEP...", nargs=-1, required=True)
+@option("--from", "place", default="", metavar="FILE.py:NAME", help="Where the pipeline is, when it moved.")
+@EXECUTOR
+@PARALLEL
+@command(example="trine pipeline retry churn train")
+def retry(ws: Workspace, run_id: str, steps: tuple[str, ...], place: str, executor: str, parallel: int) -> None:
+    """Do each STEP of an ended run once more, past the cache, then go on: what needs it follows when its output is another."""
+    from trine import pipelines as room
+
+    with _following() as options:
+        made = room.retry(
+            run_id, *steps, pipeline=place or None, executor=executor, parallel=parallel, ws=ws, **options
+        )
+    _show_end(made)
+
+
 @pipeline.command("ls")
 @argument("name", default="")
 @option("--limit", default=30, show_default=True)

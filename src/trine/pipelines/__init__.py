@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         list_pipeline_runs,
         read_log,
         resume,
+        retry,
         run,
     )
     from trine.pipelines.steps import Step, step
@@ -37,7 +38,7 @@ _HOMES = {
     "graph": ("Graph",),
     "pipelines": ("Pipeline", "pipeline"),
     "records": ("PipelineRunInfo", "StepRun"),
-    "runs": ("PipelineRun", "cancel", "get_pipeline_run", "list_pipeline_runs", "read_log", "resume", "run"),
+    "runs": ("PipelineRun", "cancel", "get_pipeline_run", "list_pipeline_runs", "read_log", "resume", "retry", "run"),
     "steps": ("Step", "step"),
 }
 _FILE_OF = {name: file for file, names in _HOMES.items() for name in names}
@@ -57,6 +58,7 @@ __all__ = [
     "pipeline",
     "read_log",
     "resume",
+    "retry",
     "run",
     "step",
 ]

@@ -76,7 +76,8 @@ class _Running:
 
 @dataclass
 class Engine:
-    """One drive of one run. `earlier` are the finished steps of a run that is resumed, with what their keys were made of."""
+    """One drive of one run. `earlier` are the finished steps of a run that is resumed, with what their keys were made of;
+    those in `again` are done whatever earlier work there is."""
 
     ws: Workspace
     info: PipelineRunInfo
@@ -88,6 +89,7 @@ class Engine:
     echo: logs.Echo = "plain"
     watch: Watch = lambda _info, _move: None
     earlier: dict[str, tuple[StepRun, Parts]] = field(default_factory=dict[str, "tuple[StepRun, Parts]"])
+    again: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         pickled = frozenset(one.key for one in self.graph.steps if self.steps[one.step].pickle)
@@ -206,10 +208,11 @@ class Engine:
                 ready.reason = f"never cached: it uses {code.opaque[0]}, which has no content to compare"
             else:
                 ready.cache_key = keys.key_of(ready.parts)
-                if self.use_cache:
+                if self.use_cache and ready.node.key not in self.again:
                     asked.append(ready)
                     continue
-                ready.reason = ready.reason or "cache is off in this run"
+                why = "asked for again" if ready.node.key in self.again else "cache is off in this run"
+                ready.reason = ready.reason or why
             self._queue(ready)
         if asked:
             found = door.find_hits(

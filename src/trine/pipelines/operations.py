@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Any, Literal
 
 import msgspec
-from sqlalchemy import Row, bindparam, insert, select, update
+from sqlalchemy import Row, bindparam, insert, or_, select, update
 
 from trine.errors import Conflict, InvalidInput, NotFound, nearest
 from trine.ids import canonical_json
@@ -122,17 +122,28 @@ def _link_code(ws: Workspace, node: str, pipeline: str, version: str, code: str)
 
 @operation("POST /pipeline-runs/{id}/claim", allows="pipelines.run")
 def claim_pipeline_run(
-    ws: Workspace, *, id: RunId, epoch: Epoch, owner: str, version: str, code: str = "", gone: bool = False
+    ws: Workspace,
+    *,
+    id: RunId,
+    epoch: Epoch,
+    owner: str,
+    version: str,
+    code: str = "",
+    gone: bool = False,
+    again: list[str] = [],  # noqa: B006 (copied by the door)
 ) -> PipelineRunInfo:
     """Become the owner of a run that has ended without success, or whose owner is away; of two claims one wins.
 
     `epoch` is the one the run was read with; `gone` says that the caller knows the former owner's process to be dead.
+    The steps in `again` are to be done once more even if they had succeeded; with them a run that succeeded can be claimed.
     """
     tx = ws.tx
     row = _row(ws, id)
+    for step in again:
+        _check_step(row, step)
     if row.epoch != epoch:
         raise Conflict(f"Pipeline run {id} was taken over by somebody else just now.")
-    if row.state == "succeeded":
+    if row.state == "succeeded" and not again:
         raise Conflict(f"Pipeline run {id} has succeeded; there is nothing to resume. Start a new one.")
     if row.state == "running" and row.lease_until_us > tx.now_us and not gone:
         raise Conflict(
@@ -152,11 +163,11 @@ def claim_pipeline_run(
         "ended_us": None,
     }
     tx.execute(update(pipeline_run).where(*_is(ws, id)).values(values))
-    undone = ~step_run.c.state.in_(("succeeded", "cached"))
+    undone = or_(~step_run.c.state.in_(("succeeded", "cached")), step_run.c.key.in_(again))
     tx.execute(update(step_run).where(*_step_is(ws, id), undone).values(state="pending", retry_at_us=None))
     _link_code(ws, f"pipeline_run:{id}", row.pipeline, version, code)
     tx.touch(f"pipeline_run:{id}", before=row.state, after="running")
-    tx.note(pipeline=row.pipeline, run=id, state="running", epoch=epoch + 1)
+    tx.note(pipeline=row.pipeline, run=id, state="running", epoch=epoch + 1, **({"again": again} if again else {}))
     return _info(_row(ws, id))
 
 
@@ -374,9 +385,7 @@ def get_step_log(ws: Workspace, *, id: str, step: str) -> Log:
     row = ws.tx.first(select(step_run).where(*_step_is(ws, run.id), step_run.c.key == step))
     if row is not None:
         return Log(row.state, row.log, row.log_object)
-    known = [one.key for one in msgspec.json.decode(run.graph, type=Graph).steps]
-    if step not in known:
-        raise NotFound(f'Pipeline run {run.id} has no step "{step}".{nearest(step, known)} It has: {", ".join(known)}.')
+    _check_step(run, step)
     return Log("cancelled" if run.state == "cancelled" else "pending", "", "")
 
 
@@ -400,6 +409,12 @@ def _is(ws: Workspace, id: str) -> tuple[Any, ...]:
 
 def _step_is(ws: Workspace, run: str) -> tuple[Any, ...]:
     return step_run.c.project == ws.project, step_run.c.run == run
+
+
+def _check_step(run: Row[Any], step: str) -> None:
+    known = [one.key for one in msgspec.json.decode(run.graph, type=Graph).steps]
+    if step not in known:
+        raise NotFound(f'Pipeline run {run.id} has no step "{step}".{nearest(step, known)} It has: {", ".join(known)}.')
 
 
 def _row(ws: Workspace, id: str) -> Row[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +192,13 @@ def resume(
     parallel: int = 0,
     watch: Watch = lambda _info, _move: None,
     echo: Echo = "plain",
+    again: Sequence[str] = (),
     ws: Workspace | None = None,
 ) -> PipelineRun:
     """Go on with a run that failed, was interrupted or cancelled, from its last finished steps.
 
     A run keeps its graph and parameters; steps whose code has changed since are run again, with those that need them.
+    So are the steps named in `again` (`retry`), of a run that succeeded too.
     The code is found where it was, or given as `pipeline`. Raises Conflict for a run that somebody is running.
     """
     ws = ws or current_workspace()
@@ -226,9 +228,10 @@ def resume(
         version=Code(chosen.function).digest,
         code=_code_node(ws, chosen),
         gone=is_gone(info.owner, info.id),
+        again=list(again),
     )
     parts = door.get_run_parts(ws, id=info.id)
-    done = [one for one in door.list_step_runs(ws, id=info.id) if one.state in FINISHED]
+    done = [one for one in door.list_step_runs(ws, id=info.id) if one.state in FINISHED and one.key not in again]
     engine = Engine(
         ws=ws,
         info=claimed,
@@ -239,8 +242,19 @@ def resume(
         echo=echo,
         watch=watch,
         earlier={one.key: (one, parts[one.key]) for one in done},
+        again=frozenset(again),
     )
     return _drive(engine, chosen)
+
+
+def retry(run_id: str, *steps: str, ws: Workspace | None = None, **options: Any) -> PipelineRun:
+    """Do steps of an ended run once more, whatever they came to and whatever the cache holds, then go on to the end.
+
+    What needs them is done again when their outputs are others than before. `options` are those of `resume`.
+    """
+    if not steps:
+        raise InvalidInput("Say which step to do again.")
+    return resume(run_id, again=steps, ws=ws, **options)
 
 
 def _steps_of(ws: Workspace, pipeline: Pipeline[..., Any], info: PipelineRunInfo) -> dict[str, Step[..., Any]]:

@@ -160,6 +160,9 @@ def test_an_ml_engineer_sees_why_a_pipeline_stopped_and_resumes_it(watched: Watc
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("status")).to_contain_text("It")
     expect(page.locator("h1 + .chip")).to_have_text("succeeded")  # live: nobody reloads
+    page.get_by_role("button", name="retry count").click()
+    expect(page.get_by_role("row").filter(has_text="asked for again")).to_contain_text("count")
+    expect(page.locator("h1 + .chip")).to_have_text("succeeded")
     page.get_by_role("link", name="double").first.click()
 
 

@@ -1,4 +1,4 @@
-"""Pipelines: runs, their steps as a graph and over time, step logs; cancel and resume."""
+"""Pipelines: runs, their steps as a graph and over time, step logs; cancel, resume, retry a step."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ def pipeline_run(asked: Asked) -> Response:
         step=chosen,
         log=_log(asked, found.id, chosen) if chosen else None,
         can_resume=found.state in ("failed", "interrupted", "cancelled"),
+        can_retry=found.state != "running" and bool(found.entry) and asked.viewer.principal.local,
     )
 
 
@@ -118,12 +119,27 @@ def cancel(asked: Asked) -> Response:
 
 @action("/pipelines/{id}/resume")
 def resume(asked: Asked) -> Response:
-    """Go on with a run where it stopped, in a process of its own: only on one's own machine, where the code is."""
+    """Go on with a run where it stopped."""
+    return _drive(asked, "resume")
+
+
+@action("/pipelines/{id}/retry")
+def retry(asked: Asked) -> Response:
+    """Do one step again, and what needs it."""
+    step = asked.form.get("step", "")
+    door.get_step_log(asked.ws, id=asked.path["id"], step=step)  # raises for a step that there is not
+    return _drive(asked, "retry", step)
+
+
+def _drive(asked: Asked, verb: str, *arguments: str) -> Response:
+    """A command on a run, in a process of its own: only on one's own machine, where the code is."""
     found = door.get_pipeline_run(asked.ws, id=asked.path["id"])
+    told_to = ["pipeline", verb, found.id]
     if not asked.viewer.principal.local or asked.ws.root is None:
-        raise Refused(f"The code is not on the server. Go on where it is: trine pipeline resume {found.id[:12]}")
+        raise Refused(f"The code is not on the server. Go on where it is: trine {' '.join([*told_to, *arguments])}")
     folder = _folder_of(found.entry, asked.ws.root.parent)
-    command = [sys.executable, "-m", "trine.cli", "pipeline", "resume", found.id, "-w", str(asked.ws.root.parent)]
+    place = ["-w", str(asked.ws.root.parent)]
+    command = [sys.executable, "-m", "trine.cli", *told_to, *place, "--", *arguments]
     environment = os.environ | {"TRINE_PROJECT": asked.ws.project}
     told: list[str] = []
 
