@@ -63,7 +63,7 @@ def shape(address: str) -> str:
 
 def links_of(page: Page) -> list[str]:
     return page.evaluate(
-        "[...document.querySelectorAll('a[href]')].map((a) => a.href.baseVal ?? a.getAttribute('href'))"
+        "[...document.querySelectorAll('a[href]:not([download])')].map((a) => a.href.baseVal ?? a.getAttribute('href'))"
     )
 
 
@@ -80,7 +80,7 @@ def test_every_link_leads_to_a_page_without_an_error_that_fits_a_phone(watched: 
     assert len(queue) > 60
     assert {one.split("/")[1].partition("?")[0] for one in queue} >= {
         "runs", "data", "features", "models", "gates", "approvals", "pipelines", "endpoints", "predictions",
-        "rollouts", "monitors", "verdicts", "alerts", "lineage", "events", "access", "metrics", "code", "loops",
+        "rollouts", "monitors", "verdicts", "alerts", "lineage", "events", "access", "metrics", "code", "loops", "cards",
     }  # fmt: skip
 
 
@@ -139,7 +139,8 @@ def test_a_data_scientist_finds_the_best_run_compares_two_and_opens_their_data(w
     page.get_by_role("button", name="Compare the chosen").click()
     expect(page.get_by_role("heading", name="2 runs side by side")).to_be_visible()
     expect(page.locator("[data-chart] .plot[data-drawn] canvas").first).to_be_visible()
-    page.get_by_role("link", name="net-17").click()
+    expect(page.get_by_role("heading", name="Environment")).to_be_visible()
+    page.get_by_role("link", name="net-17").first.click()
     expect(page.locator("[data-chart] .plot[data-drawn] canvas").first).to_be_visible()
     page.goto(f"{owner}/runs?q=name+%3D+'fit-2'")
     page.get_by_role("link", name="fit-2").click()
@@ -183,6 +184,7 @@ def test_a_reviewer_reads_gate_and_card_and_approves(watched: Watched, team: str
     page.go_back()
     page.get_by_role("link", name="Card").click()
     expect(page.get_by_role("heading", name="Model card: rides@2")).to_be_visible()
+    assert page.request.get(f"{team}/models/rides/versions/2/card.md").text().startswith("# ")
     page.go_back()
     page.get_by_label("Reason").fill("I read the report")
     page.get_by_role("button", name="Approve").click()

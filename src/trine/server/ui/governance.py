@@ -1,23 +1,36 @@
-"""Governance: the event log and its chain, who may do what, tokens, delivery metrics and the ladder."""
+"""Governance: the event log and its chain, who may do what, tokens, cards, delivery metrics and the ladder."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import get_args
+from urllib.parse import quote
 
-from starlette.responses import Response
+import msgspec
+from starlette.responses import Response, StreamingResponse
 
 from trine.access import audit
 from trine.access import operations as access
 from trine.access.roles import ROLES, VERBS
 from trine.errors import InvalidInput, NotFound
+from trine.governance import operations as governance
 from trine.ids import now_us
 from trine.insights import operations as insights
+from trine.insights.delivery import Delivery
 from trine.insights.measures import measure
+from trine.insights.repository import Repository, open_repository
 from trine.insights.rungs import PHASES
+from trine.models import operations as models
 from trine.server.ui.pages import Asked, action, page
+from trine.server.ui.rendering import SECURITY
+from trine.workspace import Workspace
 
 OUTCOMES = ("done", "refused", "held")
 DAY_US = 86_400_000_000
+PARTS = 12
+"""Of a period, in the small charts of the metrics."""
+
+MOST_CARDS = 50
 PERIODS = {"7": "7 days", "30": "30 days", "90": "90 days", "365": "a year", "": "all time"}
 
 
@@ -102,15 +115,21 @@ def add(asked: Asked) -> Response:
 
 @page("/metrics")
 def metrics(asked: Asked) -> Response:
-    """Delivery metrics of models, and how far each model has come."""
+    """Delivery metrics of models and of code, how they moved over the period, and how far each model has come."""
     model, days = asked.text("model"), asked.text("days") if asked.text("days") in PERIODS else ""
     since = now_us() - int(days) * DAY_US if days else 0
     facts = insights.get_delivery(asked.ws, model=model, since_us=since)
-    found = measure(facts, None, since_us=since, model=model)
+    repository = _repository(asked)
+    found = measure(facts, repository, since_us=since, model=model).metrics
     standings = insights.get_standing(asked.ws)
     return asked.show(
         "metrics.html",
-        found=[one for one in found.metrics if not one.name.startswith("code_")],
+        groups=[
+            ("Of models", [one for one in found if not one.name.startswith("code_")]),
+            ("Of code", [one for one in found if one.name.startswith("code_")]),
+        ],
+        repository=repository.root if repository else "",
+        moved=_over_time(facts, repository, since),
         model=model,
         days=days,
         periods=PERIODS,
@@ -118,3 +137,74 @@ def metrics(asked: Asked) -> Response:
         models=[one.model for one in standings],
         phases=PHASES,
     )
+
+
+def _repository(asked: Asked) -> Repository | None:
+    """The git repository around the workspace, on one's own machine; a server has none."""
+    root = asked.ws.root
+    return open_repository(root.parent) if root is not None and asked.viewer.principal.local else None
+
+
+def _over_time(facts: Delivery, repository: Repository | None, since_us: int) -> dict[str, list[float | None]]:
+    """Each metric in equal parts of the period."""
+    start = max(since_us, facts.first_us)
+    width = max(1, (facts.now_us - start) // PARTS)
+    moved: dict[str, list[float | None]] = {}
+    for at in range(PARTS):
+        until = start + (at + 1) * width
+        part = msgspec.structs.replace(
+            facts,
+            now_us=until,
+            trainings=[one for one in facts.trainings if one.time_us < until],
+            experiments=[one for one in facts.experiments if one.time_us < until],
+        )
+        for one in measure(part, repository, since_us=start + at * width).metrics:
+            moved.setdefault(one.name, []).append(one.value)
+    return moved
+
+
+# -- cards and the export ---------------------------------------------------------------------------------------------
+
+
+@page("/cards")
+def cards(asked: Asked) -> Response:
+    """The cards of what is in production, and of the newest versions: how much of each is evidenced."""
+    found = models.list_models(asked.ws, limit=MOST_CARDS, page=asked.text("page"))
+    shown = [
+        governance.get_card(asked.ws, name=one.name, ref=str(version))
+        for one in found.items
+        for version in sorted({one.aliases.get("production") or one.newest, one.newest}, reverse=True)
+        if version
+    ]
+    production = {f"{one.name}@{one.aliases['production']}" for one in found.items if "production" in one.aliases}
+    return asked.show("cards.html", cards=shown, production=production, following=found.next)
+
+
+@page("/models/{name}/versions/{version}/card.{kind}")
+def card_file(asked: Asked) -> Response:
+    """A card to keep: Markdown or JSON, the same bytes as `trine card` writes."""
+    found = governance.get_card(asked.ws, name=asked.path["name"], ref=asked.path["version"])
+    kinds = {"md": (found.markdown, "text/markdown"), "json": (found.json, "application/json")}
+    if asked.path["kind"] not in kinds:
+        raise NotFound("A card is there as .md and .json.")
+    text, media = kinds[asked.path["kind"]]
+    return _kept(iter([text.encode()]), f"{found.model}-{found.version}.{asked.path['kind']}", media)
+
+
+@page("/events.jsonl")
+def export(asked: Asked) -> Response:
+    """All events as JSON lines, as `trine audit export` writes them; `trine audit verify --file` reads them."""
+    audit.get_checkpoint(asked.ws)  # raises for whom may not, before the answer begins
+    return _kept(_lines(asked.ws), "audit.jsonl", "application/jsonl")
+
+
+def _lines(ws: Workspace) -> Iterator[bytes]:
+    after = 0
+    while batch := audit.export_events(ws, after=after):
+        yield b"".join(msgspec.json.encode(one) + b"\n" for one in batch)
+        after = batch[-1].seq
+
+
+def _kept(body: Iterator[bytes], name: str, media: str) -> Response:
+    headers = SECURITY | {"content-disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
+    return StreamingResponse(body, media_type=media, headers=headers)

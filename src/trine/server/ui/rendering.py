@@ -39,6 +39,7 @@ NAVIGATION = (
     ("Lineage", "/lineage"),
     ("Approvals", "/approvals"),
     ("Events", "/events"),
+    ("Cards", "/cards"),
     ("Access", "/access"),
     ("Metrics", "/metrics"),
 )
