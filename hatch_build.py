@@ -19,8 +19,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 UI = Path("src/trine/server/ui")
 ENTRIES = ("app.ts",)
-TOOLS = frozenset({"esbuild", "axe-core"})
-"""What builds and tests, and is not in the bundle."""
+TOOLS = frozenset({"esbuild", "axe-core", "typescript"})
+"""What builds, checks and tests, and is not in the bundle."""
 
 
 class BundleHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -36,7 +36,7 @@ class BundleHook(BuildHookInterface):  # type: ignore[type-arg]
         if stamp.is_file() and stamp.read_text() == wanted and (made / "app.js").is_file():
             return
         try:
-            _bundle(root, made)
+            _bundle(root, made, [] if version == "editable" else ["--omit=dev"])
         except (OSError, subprocess.CalledProcessError) as error:
             told = f"The islands of the web pages could not be bundled: {error}"
             if version != "editable":
@@ -53,9 +53,9 @@ def _digest(root: Path) -> str:
     return found.hexdigest()
 
 
-def _bundle(root: Path, made: Path) -> None:
+def _bundle(root: Path, made: Path, options: list[str]) -> None:
     npm, environment = _npm()
-    subprocess.run([*npm, "ci"], cwd=root, env=environment, check=True, capture_output=True, text=True)
+    subprocess.run([*npm, "ci", *options], cwd=root, env=environment, check=True, capture_output=True, text=True)
     shutil.rmtree(made, ignore_errors=True)
     command = [
         "exec", "--", "esbuild", *(str(UI / "islands" / name) for name in ENTRIES),

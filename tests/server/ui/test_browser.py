@@ -182,7 +182,7 @@ def test_a_reviewer_reads_gate_and_card_and_approves(watched: Watched, team: str
     expect(page.get_by_role("heading", name="Gate on rides@2")).to_be_visible()
     expect(page.get_by_text("town = west")).to_be_visible()
     page.go_back()
-    page.get_by_role("link", name="Card").click()
+    page.get_by_role("link", name="Card", exact=True).click()
     expect(page.get_by_role("heading", name="Model card: rides@2")).to_be_visible()
     assert page.request.get(f"{team}/models/rides/versions/2/card.md").text().startswith("# ")
     page.go_back()
