@@ -61,6 +61,7 @@ run_param = Table(
     Column("head", Exact, Computed("substr(value, 1, 100)", persisted=True), comment="for the index"),
     Index(None, "key", "number", "run"),
     Index("ix_run_param_head", "key", "head", "run"),
+    sqlite_with_rowid=False,
 )
 
 run_tag = Table(
@@ -73,6 +74,7 @@ run_tag = Table(
     Column("head", Exact, Computed("substr(value, 1, 100)", persisted=True), comment="for the index"),
     Index(None, "key", "number", "run"),
     Index("ix_run_tag_head", "key", "head", "run"),
+    sqlite_with_rowid=False,
 )
 
 run_metric = Table(
@@ -95,6 +97,7 @@ run_metric = Table(
     Index("ix_run_metric_last", "key", "last", "run"),
     Index("ix_run_metric_min", "key", "min", "run"),
     Index("ix_run_metric_max", "key", "max", "run"),
+    sqlite_with_rowid=False,
 )
 
 run_points = Table(

@@ -830,6 +830,7 @@ def upgrade() -> None:
         sa.Column("max", sa.Double(), nullable=True),
         sa.Column("max_step", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_run_metric")),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_run_metric_last", "run_metric", ["key", "last", "run"], unique=False)
     op.create_index("ix_run_metric_max", "run_metric", ["key", "max", "run"], unique=False)
@@ -861,6 +862,7 @@ def upgrade() -> None:
             comment="for the index",
         ),
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_run_param")),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_run_param_head", "run_param", ["key", "head", "run"], unique=False)
     op.create_index(op.f("ix_run_param_key_number_run"), "run_param", ["key", "number", "run"], unique=False)
@@ -895,6 +897,7 @@ def upgrade() -> None:
             comment="for the index",
         ),
         sa.PrimaryKeyConstraint("run", "key", name=op.f("pk_run_tag")),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_run_tag_head", "run_tag", ["key", "head", "run"], unique=False)
     op.create_index(op.f("ix_run_tag_key_number_run"), "run_tag", ["key", "number", "run"], unique=False)
