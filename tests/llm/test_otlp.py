@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from trine import tracking
 from trine.errors import InvalidInput, TooLarge
-from trine.llm import get_trace, otlp, search_traces
+from trine.llm import get_trace, otlp, search_traces, span_exporter
 from trine.llm.spans import pack, unpack
 from trine.llm.traces import summary_of
 from trine.workspace import Workspace
@@ -68,6 +68,35 @@ def test_the_exporter_of_opentelemetry_sends_what_a_program_did(client: httpx.Cl
         found.id,
     )
     assert (chat.attributes["list"], chat.attributes["yes"], chat.attributes["half"]) == (["a", "b"], True, 0.5)
+
+
+def test_the_sdk_writes_into_a_workspace_without_a_server(local_ws: Workspace) -> None:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.trace import Link, SpanKind
+
+    provider = TracerProvider(resource=Resource({"service.name": "desk"}), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(span_exporter(ws=local_ws)))
+    tracer = provider.get_tracer("desk.code")
+    with tracking.run("desk") as run, tracer.start_as_current_span("answer", kind=SpanKind.SERVER) as root:
+        linked = Link(root.get_span_context())
+        with (
+            pytest.raises(KeyError),
+            tracer.start_as_current_span("chat", attributes={"list": ["a"]}, links=[linked]),
+        ):
+            raise KeyError("x")
+    (info,) = search_traces()
+    assert (info.name, info.state, info.spans, info.runs, info.tags["service.name"]) == (
+        "answer",
+        "ok",
+        2,
+        [run.id],
+        "desk",
+    )
+    found, chat = get_trace(info.id).spans
+    assert (found.kind, found.scope, chat.parent, chat.state) == (2, "desk.code", found.id, "error")
+    assert (chat.attributes["list"], chat.events[0].name, chat.links[0].span) == (["a"], "exception", found.id)
 
 
 def export(*spans: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trine.llm.assessment import Assessment, Problem
     from trine.llm.eval_data import EvalDataset, EvalRecord, Merged
     from trine.llm.eval_handle import EvalData, eval_dataset, eval_datasets
+    from trine.llm.exporter import span_exporter
     from trine.llm.live import LiveSpan, active_span, trace
     from trine.llm.reading import (
         delete_traces,
@@ -34,6 +35,7 @@ _PLACES = {
     "assessment": ("Assessment", "Problem"),
     "eval_data": ("EvalDataset", "EvalRecord", "Merged"),
     "eval_handle": ("EvalData", "eval_dataset", "eval_datasets"),
+    "exporter": ("span_exporter",),
     "live": ("LiveSpan", "active_span", "trace"),
     "reading": (
         "delete_traces",
@@ -73,6 +75,7 @@ __all__ = [
     "log_expectation",
     "log_feedback",
     "search_traces",
+    "span_exporter",
     "tag_trace",
     "trace",
     "trace_table",

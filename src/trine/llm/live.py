@@ -18,10 +18,9 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 
-from trine.errors import Failure, TrineError
 from trine.ids import new_id
-from trine.llm.spans import Span, SpanEvent, SpanState, pack
-from trine.llm.spool import keep_for_later, ship
+from trine.llm.spans import Span, SpanEvent, SpanState
+from trine.llm.spool import keep
 from trine.llm.traces import TAG, USES
 from trine.workspace import Workspace, active_producer, current_workspace, recording_uses
 
@@ -382,13 +381,4 @@ def _keep(ws: Workspace | None, spans: list[Span], experiment: str) -> None:
         return
     producer = active_producer()
     run = producer.removeprefix("run:") if producer.startswith("run:") else ""
-    packed = pack(spans)  # of values that `_plain` made
-    try:
-        ship(ws, packed, experiment, run)
-    except TrineError as error:
-        if isinstance(error, Failure):
-            keep_for_later(ws, packed, experiment, run, error.message)
-        else:
-            warnings.warn(f"A trace was lost: {error.message}", stacklevel=2)
-    except Exception as error:  # whatever goes wrong on the way to a server or disk
-        keep_for_later(ws, packed, experiment, run, f"{error}.")
+    keep(ws, spans, experiment, run)

@@ -12,6 +12,7 @@ import msgspec
 from trine.errors import Failure, TrineError
 from trine.ids import new_id
 from trine.llm import operations as door
+from trine.llm.spans import Span, pack
 from trine.workspace import Workspace
 
 MOST_WAITING = 10_000
@@ -23,6 +24,24 @@ class _Waiting(msgspec.Struct, frozen=True):
     experiment: str
     run: str
     spans: bytes
+
+
+def keep(ws: Workspace, spans: list[Span], experiment: str, run: str) -> None:
+    """Keep spans, and those that waited; what cannot be kept now waits, what is refused is told. Never raises."""
+    packed = b""
+    try:
+        packed = pack(spans)
+        ship(ws, packed, experiment, run)
+    except TrineError as error:
+        if isinstance(error, Failure) and packed:
+            keep_for_later(ws, packed, experiment, run, error.message)
+        else:
+            warnings.warn(f"A trace was lost: {error.message}", stacklevel=3)
+    except Exception as error:  # whatever goes wrong on the way to a server or disk
+        if packed:
+            keep_for_later(ws, packed, experiment, run, f"{error}.")
+        else:
+            warnings.warn(f"A trace was lost: {error}.", stacklevel=3)
 
 
 def ship(ws: Workspace, packed: bytes, experiment: str, run: str) -> None:
