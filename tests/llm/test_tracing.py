@@ -14,7 +14,7 @@ import trine
 from trine import tracking
 from trine.access import graph
 from trine.errors import Unavailable
-from trine.llm import Trace, active_span, flush, get_trace, live, search_traces
+from trine.llm import Trace, active_span, flush, get_trace, search_traces, tracing
 from trine.llm import operations as door
 from trine.workspace import Workspace, record_use
 
@@ -67,7 +67,7 @@ def test_calls_inside_calls_are_one_trace(ws: Workspace) -> None:
 def test_of_a_long_trace_what_has_ended_is_there_before_it_ends(
     local_ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "MOST_UNKEPT", 2)
+    monkeypatch.setattr(tracing, "MOST_UNKEPT", 2)
     with trine.trace("agent", tags={"env": "prod"}):
         for n in range(5):
             look(str(n))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trine.llm.eval_data import EvalDataset, EvalRecord, Merged
     from trine.llm.eval_handle import EvalData, eval_dataset, eval_datasets
     from trine.llm.exporter import span_exporter
-    from trine.llm.live import LiveSpan, active_span, trace
+    from trine.llm.live import LiveSpan, active_span
     from trine.llm.reading import (
         delete_traces,
         get_trace,
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from trine.llm.spans import Span, SpanEvent, SpanLink, Usage
     from trine.llm.spool import flush
     from trine.llm.traces import Trace, TraceInfo
+    from trine.llm.tracing import trace
 
 _PLACES = {
     "assessment": ("Assessment", "Problem"),
     "eval_data": ("EvalDataset", "EvalRecord", "Merged"),
     "eval_handle": ("EvalData", "eval_dataset", "eval_datasets"),
     "exporter": ("span_exporter",),
-    "live": ("LiveSpan", "active_span", "trace"),
+    "live": ("LiveSpan", "active_span"),
     "reading": (
         "delete_traces",
         "get_trace",
@@ -49,6 +50,7 @@ _PLACES = {
     "spans": ("Span", "SpanEvent", "SpanLink", "Usage"),
     "spool": ("flush",),
     "traces": ("Trace", "TraceInfo"),
+    "tracing": ("trace",),
 }
 _HOME_OF = {name: home for home, names in _PLACES.items() for name in names}
 

@@ -33,6 +33,7 @@ for _name in (  # their routes
     "registry",
     "versions",
     "traces",
+    "old_traces",
     "trace_correlation",
     "assessments",
     "eval_datasets",

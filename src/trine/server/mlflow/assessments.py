@@ -10,9 +10,10 @@ from trine.errors import NotFound
 from trine.llm import operations as door
 from trine.llm.assessment import Assessment
 from trine.llm.assessments import Said
+from trine.server.mlflow.assessment_forms import AssessmentForm, assessment_form, assessment_in, value_in
 from trine.server.mlflow.calls import Call, Json, route
 from trine.server.mlflow.errors import invalid, missing, needed
-from trine.server.mlflow.trace_forms import AssessmentForm, assessment_form, assessment_in, read, value_in
+from trine.server.mlflow.trace_words import read
 from trine.server.mlflow.traces import info_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trine.llm import operations as door
 from trine.llm.spans import pack
-from trine.server.mlflow.trace_forms import spans_in, spans_json
+from trine.server.mlflow.span_forms import spans_in, spans_json
 from trine.tracking.runs import Artifact
 from trine.workspace import Workspace
 

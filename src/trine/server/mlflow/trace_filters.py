@@ -9,7 +9,7 @@ from trine.errors import InvalidInput
 from trine.llm.expression import TraceBuilder
 from trine.server.mlflow.errors import WireError, invalid
 from trine.server.mlflow.filters import Clause, moment, named, parse, parse_order, quoted, textual
-from trine.server.mlflow.trace_forms import NAME, PREFIX, PROMPTS, RUN, SESSION, STATES, USER
+from trine.server.mlflow.trace_words import NAME, PREFIX, PROMPTS, RUN, SESSION, STATES, USER
 from trine.tracking.expression import parse_search
 
 _TEXTUAL = ("=", "!=", "LIKE", "ILIKE", "IN", "NOT IN")

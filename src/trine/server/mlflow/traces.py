@@ -9,15 +9,17 @@ from typing import Any, cast
 import msgspec
 
 from trine.errors import InvalidInput, NotFound
-from trine.ids import new_id
 from trine.llm import operations as door
 from trine.llm.traces import Trace, TraceInfo
 from trine.models import operations as models
 from trine.server.mlflow import limits
 from trine.server.mlflow import trace_forms as forms
+from trine.server.mlflow import trace_words as words
+from trine.server.mlflow.assessment_forms import assessment_in
 from trine.server.mlflow.calls import Call, Json, route
 from trine.server.mlflow.errors import WireError, invalid, missing, needed, wrong_type
 from trine.server.mlflow.experiments import by_id, number_of
+from trine.server.mlflow.span_forms import span_form
 from trine.server.mlflow.trace_filters import trace_expression, trace_order
 from trine.tracking import operations as tracking
 from trine.workspace import Workspace
@@ -43,7 +45,7 @@ def shown(ws: Workspace, infos: Sequence[TraceInfo]) -> list[Json]:
 def info_of(call: Call, id: str) -> TraceInfo:
     """What is known of a trace. Raises WireError."""
     try:
-        return door.get_trace_info(call.ws, id=forms.id_of(id))
+        return door.get_trace_info(call.ws, id=words.id_of(id))
     except NotFound:
         raise missing(f"Trace with ID '{id}' not found.") from None
 
@@ -51,48 +53,45 @@ def info_of(call: Call, id: str) -> TraceInfo:
 # -- told -------------------------------------------------------------------------------------------------------------------
 
 
-@route("POST traces")
 def start(call: Call) -> Json:
-    """Say what a trace is, when it has ended (clients before 3.0: when it begins)."""
+    """Say what a trace is, when it has ended."""
     told: Any = call.get("trace")
-    if told is None and call.get("timestamp_ms") is not None:
-        return _start_old(call)
     info: Any = cast(Json, told).get("trace_info") if isinstance(told, dict) else None
     if info is None:
         raise needed("trace")
-    one = forms.read(info, forms.InfoForm, "trace.trace_info")
+    one = words.read(info, forms.InfoForm, "trace.trace_info")
     number = (one.trace_location or forms.Location()).experiment or "0"
     state = one.state or "STATE_UNSPECIFIED"
-    if state not in forms.STATES:
+    if state not in words.STATES:
         raise wrong_type("state", state)
     group = by_id(call.ws, number)
     if group.deleted_us is not None:
         raise invalid(f"The experiment {number} must be in the 'active' state. Current state is deleted.")
     try:
-        ours = forms.id_of(one.trace_id or "")
+        ours = words.id_of(one.trace_id or "")
     except WireError:
         raise invalid(f"Invalid trace ID '{one.trace_id}': it is tr- and 32 hexadecimal digits.") from None
-    tags, metadata = _texts(one.tags, "tags"), _texts(one.trace_metadata, "trace_metadata")
+    tags, metadata = texts_in(one.tags, "tags"), texts_in(one.trace_metadata, "trace_metadata")
     made = door.record_trace(
         call.ws,
         id=ours,
         experiment_name=group.name,
-        state=forms.STATES[state],
-        started_us=forms.us_of(one.request_time, "request_time"),
-        duration_us=forms.seconds_of(one.execution_duration, "execution_duration"),
+        state=words.STATES[state],
+        started_us=words.us_of(one.request_time, "request_time"),
+        duration_us=words.seconds_of(one.execution_duration, "execution_duration"),
         request=one.request_preview,
         response=one.response_preview,
         client_request=(one.client_request_id or "")[:500],
-        assessments=[forms.assessment_in(it, ours) for it in one.assessments or ()],
-        **_known(tags, metadata),
+        assessments=[assessment_in(it, ours) for it in one.assessments or ()],
+        **facts_in(tags, metadata),
     )
     answer = shown(call.ws, [made])[0]
     if not forms.is_whole(made):
-        answer["tags"].pop(forms.SPANS, None)  # the client then sends its spans as a file
+        answer["tags"].pop(words.SPANS, None)  # the client then sends its spans as a file
     return {"trace": {"trace_info": answer}}
 
 
-def _texts(told: Any, where: str) -> dict[str, str]:
+def texts_in(told: Any, where: str) -> dict[str, str]:
     """Tags or metadata: an object of texts, or (of old clients) a list of pairs."""
     if told is None:
         return {}
@@ -109,15 +108,15 @@ def _texts(told: Any, where: str) -> dict[str, str]:
     return found
 
 
-def _known(tags: dict[str, str], metadata: dict[str, str]) -> dict[str, Any]:
+def facts_in(tags: dict[str, str], metadata: dict[str, str]) -> dict[str, Any]:
     """What tags and metadata say that Trine keeps apart, beside the rest of them."""
-    usage, cost = _object(metadata.get(forms.USAGE)), _object(metadata.get(forms.COST))
+    usage, cost = _object(metadata.get(words.USAGE)), _object(metadata.get(words.COST))
     found: dict[str, Any] = {
-        "name": tags.pop(forms.NAME, "")[:500],
-        "session": metadata.get(forms.SESSION, "")[:250],
-        "user": metadata.get(forms.USER, "")[:250],
-        "run": metadata.get(forms.RUN, ""),
-        "tags": {key: value for key, value in tags.items() if key not in forms.FIXED or key == "mlflow.user"},
+        "name": tags.pop(words.NAME, "")[:500],
+        "session": metadata.get(words.SESSION, "")[:250],
+        "user": metadata.get(words.USER, "")[:250],
+        "run": metadata.get(words.RUN, ""),
+        "tags": {key: value for key, value in tags.items() if key not in words.FIXED or key == "mlflow.user"},
         "metadata": metadata,
     }
     for name in ("input_tokens", "output_tokens", "total_tokens"):
@@ -152,7 +151,7 @@ def get(call: Call) -> Json:
 def _whole(ws: Workspace, traces: Sequence[Trace]) -> list[Json]:
     infos = shown(ws, [one.info for one in traces])
     return [
-        {"trace_info": info, "spans": [forms.span_form(span) for span in one.spans]}
+        {"trace_info": info, "spans": [span_form(span) for span in one.spans]}
         for one, info in zip(traces, infos, strict=True)
     ]
 
@@ -179,7 +178,7 @@ def _infos(call: Call) -> list[TraceInfo]:
     told = call.texts("trace_ids")
     if not told:
         raise needed("trace_ids")
-    ids = [one.removeprefix(forms.PREFIX) for one in told]
+    ids = [one.removeprefix(words.PREFIX) for one in told]
     found = door.get_trace_infos(call.ws, ids=ids)
     if call.get("experiment_ids") is None:
         return found
@@ -193,11 +192,11 @@ def search(call: Call) -> Json:
     told = call.list("locations")
     if not told:
         raise needed("locations")
-    places = forms.read(told, list[forms.Location], "locations")
-    return _search(call, [one.experiment for one in places], "traces", forms.shown)
+    places = words.read(told, list[forms.Location], "locations")
+    return page_of_traces(call, [one.experiment for one in places], "traces", forms.shown)
 
 
-def _search(call: Call, ids: list[str], name: str, form: Any) -> Json:
+def page_of_traces(call: Call, ids: list[str], name: str, form: Any) -> Json:
     limit = call.whole("max_results") or 100
     if not 1 <= limit <= MOST_RESULTS:
         raise invalid(
@@ -229,14 +228,14 @@ def set_tag(call: Call) -> Json:
     id, key, value = call.text("trace_id"), call.text("key"), call.text("value", "")
     limits.check_key(key, "key")
     limits.check_length("key", limits.LONGEST_KEY, key)
-    if key in forms.FIXED:
+    if key in words.FIXED:
         raise invalid(f"Tag '{key}' is immutable and cannot be set on a trace.")
     info = info_of(call, id)
-    if key == forms.NAME:
+    if key == words.NAME:
         door.rename_trace(call.ws, id=info.id, name=value[:500])
     else:
         door.set_trace_tags(call.ws, id=info.id, tags={key: value[:LONGEST_TAG]})
-    if key == forms.PROMPTS:
+    if key == words.PROMPTS:
         _use_prompts(call.ws, info.id, _prompts_in(value))
     return {}
 
@@ -246,9 +245,9 @@ def delete_tag(call: Call) -> Json:
     """Remove one tag."""
     id, key = call.text("trace_id"), call.text("key")
     info = info_of(call, id)
-    if key in forms.FIXED:
+    if key in words.FIXED:
         raise invalid(f"Tag '{key}' is immutable and cannot be deleted on a trace.")
-    if key == forms.NAME and info.name:
+    if key == words.NAME and info.name:
         door.rename_trace(call.ws, id=info.id, name="")
         return {}
     if key not in info.tags:
@@ -269,7 +268,7 @@ def delete(call: Call) -> Json:
         raise invalid("`max_traces` can't be specified if `trace_ids` is specified.")
     if most is not None and most < 1:
         raise invalid(f"`max_traces` must be a positive integer, received {most}.")
-    values: dict[str, Any] = {"ids": [one.removeprefix(forms.PREFIX) for one in ids]} if ids else {}
+    values: dict[str, Any] = {"ids": [one.removeprefix(words.PREFIX) for one in ids]} if ids else {}
     if until:
         values |= {"until_us": until * 1_000 + 999, "most": min(most or door.MOST_TRACES, door.MOST_TRACES)}
     gone = door.delete_traces(call.ws, experiment_name=group.name, **values)
@@ -291,7 +290,7 @@ def link(call: Call) -> Json:
             f"Cannot link more than {MOST_LINKS} traces to a run in a single request. Provided {len(ids)} traces."
         )
     try:
-        door.link_traces(call.ws, run=run, traces=[one.removeprefix(forms.PREFIX) for one in ids])
+        door.link_traces(call.ws, run=run, traces=[one.removeprefix(words.PREFIX) for one in ids])
     except NotFound:
         raise missing(f"Run with id={run} not found") from None
     return {}
@@ -305,9 +304,9 @@ def link_prompts(call: Call) -> Json:
     if not told:
         raise needed("prompt_versions")
     said = [{"name": str(one.get("name")), "version": str(one.get("version"))} for one in told if isinstance(one, dict)]
-    known = _prompts_in(info.tags.get(forms.PROMPTS, ""))
+    known = _prompts_in(info.tags.get(words.PROMPTS, ""))
     text = json.dumps([*known, *(one for one in said if one not in known)], ensure_ascii=False)  # spaced as clients do
-    door.set_trace_tags(call.ws, id=info.id, tags={forms.PROMPTS: text})
+    door.set_trace_tags(call.ws, id=info.id, tags={words.PROMPTS: text})
     _use_prompts(call.ws, info.id, said)
     return {}
 
@@ -330,74 +329,6 @@ def _use_prompts(ws: Workspace, id: str, said: list[Json]) -> None:
             continue
     if nodes:
         door.link_uses(ws, id=id, nodes=nodes)
-
-
-# -- clients before 3.0 -------------------------------------------------------------------------------------------------------
-
-_OLD = {"UNSPECIFIED": "unknown", "OK": "ok", "ERROR": "error", "IN_PROGRESS": "running"}
-
-
-def _old(one: TraceInfo, experiment: str) -> Json:
-    """A trace's info as clients before 3.0 know it."""
-    new = forms.shown(one, experiment)
-    found: Json = {
-        "request_id": new["trace_id"],
-        "experiment_id": experiment,
-        "timestamp_ms": one.started_us // 1_000,
-        "status": {ours: theirs for theirs, ours in _OLD.items()}[one.state],
-        "request_metadata": [{"key": key, "value": value} for key, value in new["trace_metadata"].items()],
-        "tags": [{"key": key, "value": value} for key, value in new["tags"].items()],
-    }
-    return found if one.duration_us is None else found | {"execution_time_ms": one.duration_us // 1_000}
-
-
-def _start_old(call: Call) -> Json:
-    group = by_id(call.ws, call.text("experiment_id"))
-    tags, metadata = _texts(call.get("tags"), "tags"), _texts(call.get("request_metadata"), "request_metadata")
-    started = call.whole("timestamp_ms") or 0
-    made = door.record_trace(
-        call.ws,
-        id=new_id(),
-        experiment_name=group.name,
-        state="running",
-        started_us=max(0, started) * 1_000,
-        **_known(tags, metadata),
-    )
-    return {"trace_info": _old(made, number_of(group))}
-
-
-@route("PATCH traces/{trace_id}")
-def end_old(call: Call) -> Json:
-    """Say that a trace has ended."""
-    info = info_of(call, call.text("trace_id"))
-    ended = (call.whole("timestamp_ms") or 0) * 1_000
-    status = str(call.get("status") or "UNSPECIFIED")
-    if status not in _OLD:
-        raise wrong_type("status", status)
-    tags, metadata = _texts(call.get("tags"), "tags"), _texts(call.get("request_metadata"), "request_metadata")
-    made = door.record_trace(
-        call.ws,
-        id=info.id,
-        experiment_name=info.experiment,
-        state=cast(Any, _OLD[status]),
-        started_us=info.started_us,
-        duration_us=max(0, ended - info.started_us),
-        **_known(tags, metadata),
-    )
-    return {"trace_info": _old(made, experiments_of(call.ws, [made])[made.experiment])}
-
-
-@route("GET traces/{trace_id}/info")
-def info_old(call: Call) -> Json:
-    """What is known of a trace."""
-    info = info_of(call, call.text("trace_id"))
-    return {"trace_info": _old(info, experiments_of(call.ws, [info])[info.experiment])}
-
-
-@route("GET traces")
-def search_old(call: Call) -> Json:
-    """A page of traces."""
-    return _search(call, call.texts("experiment_ids"), "traces", _old)
 
 
 @route("GET traces/{trace_id}")
