@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -75,6 +77,27 @@ def test_of_a_long_trace_what_has_ended_is_there_before_it_ends(
         assert (info.state, info.spans, info.name) == ("running", 4, "")
     info = only().info
     assert (info.state, info.spans, info.name, info.tags) == ("ok", 6, "agent", {"env": "prod"})
+
+
+PROGRAM = """
+import sys, trine
+trine.connect(sys.argv[1])
+while True:
+    with trine.trace("call") as span:
+        pass
+    print(span.trace_id, flush=True)
+"""
+
+
+def test_a_killed_program_leaves_every_trace_that_had_ended(local_ws: Workspace, folder: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        told = [running.stdout.readline().strip() for _ in range(5)]
+        running.kill()
+        told += [line.strip() for line in running.stdout if line.endswith("\n")]
+    kept = {one.id for one in search_traces(limit=None)}
+    assert len(told) >= 5 and set(told) <= kept
+    assert len(kept) - len(told) <= 1, "at most the one whose id could not be told any more"
 
 
 def test_an_error_is_told_and_goes_on(local_ws: Workspace) -> None:
