@@ -119,3 +119,27 @@ def test_the_command_line_registers_protects_stages_and_verifies(
     assert "production of rule is rule@2" in say("promote", "rule@2")
     assert "not protected any more" in say("unprotect", "rule", "production")
     assert "rule is rules now" in say("rename", "rule", "rules")
+
+
+def test_the_command_line_names_models_with_spaces(local_ws: Workspace) -> None:
+    from trine.cli import main
+    from trine.evaluation import compare
+
+    rows = pl.DataFrame({"x": np.arange(200.0)})
+    late = rows["x"] > 100
+    for _ in range(2):
+        models.register(LogisticRegression().fit(rows, late), "Churn (EU)", inputs=rows)
+    told = compare("Churn (EU)@1", None, rows.with_columns(late=late), label="late")
+
+    def say(*words: str, code: int = 0) -> str:
+        answer = CliRunner().invoke(main, ["models", *words, "--workspace", str(local_ws.location)])
+        assert answer.exit_code == code, answer.output
+        return answer.output
+
+    assert "trine models promote 'Churn (EU)@VERSION'" in say("history", "Churn (EU)")
+    say("promote", "Churn (EU)@1")
+    assert "Churn (EU)" in say("ls")
+    assert json.loads(say("show", "Churn (EU)@production", "--json"))["name"] == "Churn (EU)"
+    assert "trine models unalias 'Churn (EU)' production" in say("rm", "Churn (EU)@1", "--yes", code=5)
+    assert "so it opens no protected alias" in say("report", told.id)
+    assert "no reference to a model" in say("show", "a/b@1", code=2)

@@ -390,7 +390,8 @@ def _show_gate(found: GateReport) -> None:
         for one in found.slices
     ]
     print_table([found.metric, "rows", candidate, baseline, "difference", "bounds", ""], rows)
-    for note in found.notes:
+    unbound = () if found.binding else ("on rows that are no dataset commit, so it opens no protected alias.",)
+    for note in (*found.notes, *unbound):
         click.secho(f"note: {note}", fg="yellow")
 
 

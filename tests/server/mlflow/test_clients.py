@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sysconfig
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,14 +30,27 @@ def test_the_client_finds_all_it_knows(
     speak(serve(local_ws), admin_token(local_ws), tmp_path, script)
 
 
-def test_models_written_by_either_load_in_the_other(
+@pytest.mark.parametrize("script", ["mlflow_both_ways.py", "mlflow_plugin.py"])
+def test_the_client_and_trine_in_one_process(
+    script: str,
     local_ws: Workspace,
     serve: Callable[[Workspace], str],
     admin_token: Callable[[Workspace], str],
     tmp_path: Path,
 ) -> None:
-    beside = [str(local_ws.location), str(ROOT / "src"), sysconfig.get_path("purelib")]
-    speak(serve(local_ws), admin_token(local_ws), tmp_path, "mlflow_both_ways.py", *beside)
+    beside = [str(local_ws.location), str(ROOT / "src"), sysconfig.get_path("purelib"), entry_points(tmp_path)]
+    speak(serve(local_ws), admin_token(local_ws), tmp_path, script, *beside)
+
+
+def entry_points(folder: Path) -> str:
+    """A folder with the entry points of Trine's source, as an installed Trine has them."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    made = folder / "installed" / "trine_source-0.dist-info"
+    made.mkdir(parents=True)
+    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: trine-source\nVersion: 0\n")
+    lines = [line for group, some in told.items() for line in (f"[{group}]", *(f"{k} = {v}" for k, v in some.items()))]
+    (made / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    return str(made.parent)
 
 
 def speak(url: str, token: str, tmp_path: Path, script: str, *more: str) -> None:
