@@ -241,6 +241,24 @@ def test_totals_by_span(ws: Workspace) -> None:
     )
 
 
+def test_sessions(ws: Workspace) -> None:
+    for n in range(7):
+        one = span(
+            n,
+            trace=f"{n + 1:032x}",
+            attributes={"session.id": f"s-{n % 3}", "user.id": "ana"},
+            state="error" if n == 6 else "ok",
+        )
+        record(ws, one, experiment_name="desk")
+    record(ws, span(9, trace="f" * 32))
+    first = door.list_sessions(ws, limit=2)
+    rest = door.list_sessions(ws, limit=2, page=first.next)
+    found = [(one.session, one.traces, one.errors, one.user) for one in [*first.items, *rest.items]]
+    assert found == [("s-0", 3, 1, "ana"), ("s-2", 2, 0, "ana"), ("s-1", 2, 0, "ana")] and not rest.next
+    assert first.items[0].last_us - first.items[0].started_us == 6_000
+    assert len(door.list_sessions(ws, experiment_name="desk").items) == 3
+
+
 def test_usage_is_counted_once_on_every_path_to_the_root() -> None:
     rolled = Usage(30, 3, 33)
     spans = [

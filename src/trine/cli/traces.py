@@ -248,3 +248,27 @@ def totals(ws: Workspace, experiment: str, since: str) -> None:
         for one in found
     ]
     print_table(["span", "type", "model", "calls", "errors", "mean", "longest", "tokens", "cost"], rows)
+
+
+@traces.command("sessions")
+@option("--experiment", default="", help="Only of this one.")
+@option("--limit", default=20, show_default=True, type=click.IntRange(1, 1_000))
+@command(example="trine traces sessions\ntrine traces ls \"session = 's-17' order by started\"")
+def sessions(ws: Workspace, experiment: str, limit: int) -> None:
+    """Conversations, the one that went on last first."""
+    from trine.llm import operations as door
+
+    show(
+        door.list_sessions(ws, experiment_name=experiment, limit=limit),
+        table=[
+            ("session", lambda one: one.session),
+            ("user", lambda one: one.user),
+            ("traces", lambda one: one.traces),
+            ("errors", lambda one: one.errors),
+            ("tokens", lambda one: one.total_tokens),
+            ("cost", lambda one: one.cost),
+            ("began", lambda one: at(one.started_us)),
+            ("last", lambda one: at(one.last_us)),
+        ],
+        empty='No sessions yet: say which one a trace belongs to, @trine.trace(session="…").',
+    )

@@ -14,9 +14,9 @@ from sqlalchemy import delete, func, insert, select, update
 
 from trine.errors import Conflict, InvalidInput, NotFound, nearest
 from trine.ids import canonical_json, digest, new_id
+from trine.llm.ledger_traces import experiment_number
 from trine.llm.tables import eval_dataset, eval_record
 from trine.operations import Done, Limit, Page, operation, page_of, page_start
-from trine.tracking.experiment import find_experiment
 from trine.tracking.runs import Key, TagText, Title
 from trine.tracking.tables import experiment
 from trine.workspace import Workspace
@@ -87,7 +87,7 @@ def create_eval_dataset(
     tx = ws.tx
     if distinct and tx.first(_mine(ws).where(eval_dataset.c.name == name)):
         raise Conflict(f'There is an evaluation dataset "{name}" already.', name=name)
-    groups = [find_experiment(ws, name=one).id for one in dict.fromkeys(experiments)]
+    groups = [experiment_number(ws, one) for one in dict.fromkeys(experiments)]
     author = tags.get("mlflow.user") or ws.on_behalf_of or ws.principal.name
     id = f"d-{new_id()}"
     row = {
@@ -176,7 +176,7 @@ def update_eval_dataset(
     before = get_eval_dataset(ws, id=id)
     kept = {key: value for key, value in {**before.tags, **tags}.items() if value is not None}
     named = [one for one in dict.fromkeys([*before.experiments, *add]) if one not in remove]
-    groups = [find_experiment(ws, name=one).id for one in named]
+    groups = [experiment_number(ws, one) for one in named]
     values = {"tags": canonical_json(kept).decode(), "experiments": canonical_json(groups).decode()}
     _change(ws, before.id, **values)
     after = get_eval_dataset(ws, id=before.id)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import select
 
-from trine.errors import InvalidInput, NotFound
+from trine.errors import InvalidInput, NotFound, nearest
 from trine.llm.assessment import Assessment
 from trine.llm.spans import Span, read_back
 from trine.llm.tables import assessment, trace, trace_part, trace_run, trace_text
@@ -33,6 +33,16 @@ def row_of(ws: Workspace, id: str) -> Any:
     if row is None:
         raise NotFound(f'No trace "{id}" in project "{ws.project}". See: trine traces ls')
     return row
+
+
+def experiment_number(ws: Workspace, name: str) -> int:
+    """The number of an experiment. Raises NotFound with the nearest name."""
+    mine = select(experiment.c.id, experiment.c.name).where(experiment.c.project == ws.project)
+    row = ws.tx.first(mine.where(experiment.c.name == name))
+    if row is None:
+        known = [one.name for one in ws.tx.all(mine.limit(500))]
+        raise NotFound(f'No experiment "{name}" in project "{ws.project}".{nearest(name, known)}')
+    return row.id
 
 
 def rows_of(ws: Workspace, ids: Sequence[str]) -> dict[str, Any]:

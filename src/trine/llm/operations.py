@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import delete, select, update
 
 from trine.errors import InvalidInput, NotFound
 from trine.ledger import upsert
@@ -17,9 +17,12 @@ from trine.llm.assessments import create_assessment as create_assessment
 from trine.llm.assessments import delete_assessment as delete_assessment
 from trine.llm.assessments import get_assessment as get_assessment
 from trine.llm.assessments import update_assessment as update_assessment
+from trine.llm.ledger_traces import experiment_number
 from trine.llm.recording import blank, find, link_run, take_in, write_texts
 from trine.llm.searching import count, find_traces
 from trine.llm.spans import Span, TraceId, unpack
+from trine.llm.sums import list_sessions as list_sessions
+from trine.llm.sums import span_totals as span_totals
 from trine.llm.tables import assessment, trace, trace_file, trace_part, trace_run, trace_span, trace_text
 from trine.llm.traces import LongText, State, Trace, TraceInfo, preview
 from trine.operations import Done, Limit, Page, operation, page_of, page_start
@@ -276,65 +279,6 @@ def list_trace_files(ws: Workspace, *, id: str) -> list[Artifact]:
     return [Artifact(one.path, one.object, one.size_bytes) for one in rows]
 
 
-class SpanTotal(msgspec.Struct, frozen=True, kw_only=True):
-    """What the spans of one name, type and model took together."""
-
-    name: str
-    type: str
-    model: str
-    calls: int
-    errors: int
-    mean_us: int | None
-    most_us: int | None
-    input_tokens: int | None
-    output_tokens: int | None
-    total_tokens: int | None
-    cost: float | None
-
-
-@operation("GET /span-totals", allows="llm.read")
-def span_totals(ws: Workspace, *, experiment_name: str = "", since_us: Micros | None = None) -> list[SpanTotal]:
-    """Calls, errors, times, tokens and cost by name, type and model of the span; what took longest in all comes first."""
-    its = trace_span.c
-    by = (its.name, its.type, its.model)
-    time = func.sum(its.duration_us)
-    sums = [func.sum(its[name]).label(name) for name in ("input_tokens", "output_tokens", "total_tokens", "cost")]
-    errors = func.sum(case((its.state == "error", 1), else_=0)).label("errors")
-    timed = func.count(its.duration_us).label("timed")
-    longest = func.max(its.duration_us).label("most_us")
-    query = (
-        select(*by, func.count().label("calls"), errors, time.label("time_us"), timed, longest, *sums)
-        .select_from(trace_span.join(trace, trace.c.row == its.trace))
-        .where(trace.c.project == ws.project)
-        .group_by(*by)
-        .order_by(func.coalesce(time, 0).desc(), *by)
-        .limit(1_000)
-    )
-    if experiment_name:
-        query = query.where(trace.c.experiment == ledger_group(ws, experiment_name))
-    if since_us is not None:
-        query = query.where(its.started_us >= since_us)
-    return [
-        SpanTotal(
-            name=row.name,
-            type=row.type,
-            model=row.model,
-            calls=row.calls,
-            errors=row.errors,
-            mean_us=int(row.time_us) // row.timed if row.timed else None,
-            most_us=row.most_us,
-            **{name: _whole(getattr(row, name)) for name in ("input_tokens", "output_tokens", "total_tokens")},
-            cost=row.cost,
-        )
-        for row in ws.tx.all(query)
-    ]
-
-
-def _whole(value: Any) -> int | None:
-    """A sum that PostgreSQL gives as a decimal."""
-    return None if value is None else int(value)
-
-
 _OF_A_TRACE = (trace_text, trace_span, trace_part, trace_file, trace_run, assessment)
 
 
@@ -355,7 +299,7 @@ def delete_traces(
         )
     query = select(trace.c.row, trace.c.id, trace.c.size_bytes).where(trace.c.project == ws.project)
     if experiment_name:
-        query = query.where(trace.c.experiment == ledger_group(ws, experiment_name))
+        query = query.where(trace.c.experiment == experiment_number(ws, experiment_name))
     if until_us is not None:
         query = query.where(trace.c.started_us <= until_us)
     if ids is None:
@@ -375,10 +319,3 @@ def delete_traces(
     size = sum(row.size_bytes or 0 for row in rows)
     ws.tx.note(traces=len(rows), size_bytes=size)
     return Deleted(len(rows), size, more)
-
-
-def ledger_group(ws: Workspace, name: str) -> int:
-    """The number of an experiment. Raises NotFound."""
-    from trine.tracking.experiment import find_experiment
-
-    return find_experiment(ws, name=name).id
