@@ -14,6 +14,7 @@ from xgboost import XGBClassifier, XGBRegressor
 import trine
 from trine import models
 from trine.errors import Refused
+from trine.models.copies import verify
 
 ROWS = pd.DataFrame({"x": np.linspace(0, 1, 60), "y": np.linspace(1, 0, 60) ** 2})
 LABELS = (ROWS.x > 0.5).astype(int)
@@ -48,6 +49,7 @@ def from_mlflow() -> None:
     ):
         loaded = models.load_model(f"{name}@1")
         assert (loaded.version.flavor, loaded.version.pickled) == (flavor, False)
+        assert verify(f"{name}@1").note == "it keeps no example to ask"
         answers = loaded.predict(ROWS)
         assert np.allclose(answers["prediction"].to_numpy(), model.predict(ROWS)), name
         if hasattr(model, "predict_proba"):

@@ -56,8 +56,8 @@ def _judged(
     """The report, worked out here and now, and the hash of its JSON in the store."""
     from trine.evaluation.comparison import judged
 
-    if not _turns.acquire(timeout=60):
-        raise Unavailable("Other gates are being judged, one after another. Try again in a minute.")
+    if not _turns.acquire(timeout=600):
+        raise Unavailable("Other gates are being judged here, and take long. Try again in a few minutes.")
     try:
         report = judged(candidate, baseline or None, holdout, label=label, gate=gate, allow_pickle=allow_pickle, ws=ws)
     finally:

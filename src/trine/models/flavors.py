@@ -25,7 +25,8 @@ class Flavor(Protocol):
     """One kind of model.
 
     `pickles` says that loading may run code which the files bring along: such a version is loaded only when asked to.
-    A flavor may also have `forms` (its files and their forms, see `trine.models.forms`) and `check(files)`, which raises
+    A flavor may also have `forms` (its files and their forms, see `trine.models.forms`), `mlflow_forms` (those beside an
+    `MLmodel`, when they are others) and `check(files)`, which raises
     InvalidInput: both are asked when a version is registered, by whoever keeps the registry.
     An entry point of the group `trine.flavors` names an object with these members.
     """

@@ -66,6 +66,8 @@ def scan(manifest: Manifest, files: Mapping[str, bytes]) -> None:
         raise InvalidInput(f'A version of flavor "{manifest.flavor}" cannot say pickled={manifest.pickled} of itself.')
     problems = [*_bad_names([one.path for one in manifest.files])]
     forms: Mapping[str, str] | None = getattr(flavor, "forms", None)
+    if forms and "MLmodel" in files and not forms.keys() <= files.keys():
+        forms = getattr(flavor, "mlflow_forms", forms)
     if forms is not None and not problems:
         beside = _COMPANIONS if "MLmodel" in files else {}
         problems = [*_bad_files(files, {**forms, **_ALWAYS}, beside)]

@@ -28,6 +28,7 @@ class XgboostFlavor:
     name = "xgboost"
     pickles = False
     forms: Mapping[str, str] = {FILE: "json", KIND: "json"}
+    mlflow_forms: Mapping[str, str] = {"*.ubj": "any", "*.json": "json"}
 
     def matches(self, native: Any) -> bool:
         return is_of(native, self.name, KINDS)
