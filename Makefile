@@ -11,7 +11,7 @@ else
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 endif
 
-.PHONY: demo test check format lint types contracts bench docs constraints clean
+.PHONY: demo test check format lint types contracts bench docs screenshots constraints clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.demo  ## run the whole loop on a year of real flights, in ./demo
@@ -37,6 +37,9 @@ contracts: $(VENV)/.dev
 
 docs: $(VENV)/.dev  ## the documentation, in ./site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+screenshots: $(VENV)/.dev  ## the pictures of the tour, of a fresh demo
+	$(BIN)/python scripts/screenshots.py
 
 bench: $(VENV)/.dev  ## Trine beside its peers and the raw limit (peers are installed into ./.bench)
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

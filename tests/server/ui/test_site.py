@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from urllib.parse import quote
 
 import httpx
+import polars as pl
 import pytest
 
+import trine
 from trine.access import operations as access
 from trine.workspace import Workspace
 
@@ -106,3 +109,40 @@ def test_signing_out_ends_the_session_and_its_token(served: httpx.Client):
     served.post("/sign-out", data={"form_key": form_key(served.get("/"))})
     assert served.get("/", follow_redirects=False).status_code == 303
     assert served.get("/api/v1/me", headers={"authorization": f"Bearer {token}"}).status_code == 401
+
+
+def test_names_that_would_be_markup_are_text_on_every_page(embedded: httpx.Client, local_ws: Workspace):
+    bad = """</script><script>alert(1)</script>"'><img src=x onerror=alert(1)>"""
+    ids: list[str] = []
+    for number in range(2):
+        with trine.run("hostile", name=f"{bad}{number}") as run:
+            run.params({"kind": f"{bad}{number}", "depth": number})
+            run.tag("note", f"[x](javascript:alert(1)) {bad}")
+            run.log_batch("loss", [number, 1.0, 2.0])
+            run.log_text(bad, "note.md")
+            ids.append(run.id)
+    trine.dataset("rides").commit(pl.DataFrame({"town": [bad, "x"], bad: [1, 2]}), message=bad)
+    access.create_token(local_ws, principal_name=_somebody(local_ws), description=bad)
+    commit = re.search(r"/data/rides/commits/\w+", embedded.get("/data/rides").text)
+    assert commit
+    addresses = [
+        "/", "/runs", "/runs?group=param.kind&pin=param.kind", "/runs?view=scatter&c=param.kind&c=param.depth",
+        "/runs?view=charts", f"/runs/{ids[0]}", f"/compare?run={ids[0]}&run={ids[1]}",
+        f"/compare/changes?run={ids[0]}&run={ids[1]}", f"/runs/{ids[0]}/artifacts/note.md", "/data", "/data/rides",
+        commit[0], "/events", "/access", f"/search?q={quote(bad)}", f"/runs?q={quote(bad)}", f"/nowhere/{quote(bad)}",
+        f"/lineage?node=run:{ids[0]}",
+    ]  # fmt: skip
+    for address in addresses:
+        page = embedded.get(address)
+        assert page.status_code < 500, address
+        assert "<script>alert" not in page.text and "<img src=x" not in page.text, address
+        assert 'href="javascript:' not in page.text, address
+        assert "unsafe" not in page.headers["content-security-policy"]
+    raw = embedded.get(f"/runs/{ids[0]}/raw/note.md")
+    assert raw.headers["content-disposition"].startswith("attachment")
+    assert raw.headers["content-security-policy"] == "default-src 'none'; sandbox"
+
+
+def _somebody(ws: Workspace) -> str:
+    access.create_principal(ws, name="user:ana")
+    return "user:ana"

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 import msgspec
 
-MOST_ROWS = 3_000
+MOST_ROWS = 2_000
 _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@(.*)")
 
 
@@ -71,7 +71,7 @@ def _file(lines: list[str], most: int) -> FilePatch:
             old, new, in_part = int(found[1]), int(found[2]), True
             rows.append(Row(found[3].strip() or "…", None))
         elif not in_part:
-            if line.startswith(("rename from ", "Binary files ")) or "file mode" in line:
+            if line.startswith(("rename from ", "Binary files ", "GIT binary patch")) or "file mode" in line:
                 rows.append(Row(line, None))
         elif line.startswith("-"):
             if come:

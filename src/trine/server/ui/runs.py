@@ -14,6 +14,7 @@ from trine.ids import now_us
 from trine.server.ui.files import PICTURES, kind_of, preview, raw
 from trine.server.ui.links import path, with_query
 from trine.server.ui.pages import Asked, action, page
+from trine.server.ui.patches import side_by_side
 from trine.server.ui.run_table import plot_of, table_of
 from trine.server.ui.series import MOST_LINES
 from trine.tracking import RunInfo
@@ -188,8 +189,7 @@ def _artifact(asked: Asked) -> tracking.Artifact:
 def code(asked: Asked) -> Response:
     """A state of the code: its commit, and the patch of what was not committed."""
     found = tracking.code_of(asked.path["node"], ws=asked.ws)
-    patch = ""
-    if found.patch:
-        patch = asked.ws.store.get(found.patch).decode("utf-8", "replace")[:200_000]
+    patch = asked.ws.store.get(found.patch).decode("utf-8", "replace") if found.patch else ""
+    files, is_whole = side_by_side(patch)
     runs_of = door.search_runs(asked.ws, expression=f"code = '{found.node}'", limit=50).items
-    return asked.show("code.html", code=found, patch=patch, runs=runs_of)
+    return asked.show("code.html", code=found, files=files, is_whole=is_whole, runs=runs_of)
