@@ -142,7 +142,6 @@ def test_exports_that_are_none_are_refused_and_say_why(client: httpx.Client) -> 
         (body, as_json | {"content-encoding": "gzip"}, 400, "not gzip"),
         (gzip.compress(body)[:-5], as_json | {"content-encoding": "gzip"}, 400, "does not end"),
         (body, as_json | {"x-mlflow-experiment-id": "99"}, 404, "No Experiment with id=99 exists"),
-        (body, as_json | {"x-mlflow-run-id": "0" * 32}, 404, "No run"),
         (body, as_json | {"authorization": "Bearer no"}, 401, ""),
     ]
     for content, headers, status, told in cases:
@@ -158,7 +157,8 @@ def test_exports_at_once_are_kept_together_and_each_is_told_its_own(client: http
     from concurrent.futures import ThreadPoolExecutor
 
     def send(at: int) -> int:
-        headers = {"x-mlflow-run-id": "0" * 32} if at % 5 == 4 else {}
+        headers = {"x-mlflow-experiment-id": "0", "trine-experiment": "a"} if at % 2 else {}
+        headers |= {"x-mlflow-experiment-id": "99"} if at % 5 == 4 else {}
         wrong = {"spanId": f"{at + 1:016x}", "parentSpanId": ROOT if at else ""}
         return client.post("/v1/traces", json=export(a_span(**wrong)), headers=headers).status_code
 
@@ -221,6 +221,12 @@ def test_spans_go_to_the_run_that_a_header_names(client: httpx.Client) -> None:
         pass
     client.post("/v1/traces", json=export(a_span()), headers={"x-mlflow-run-id": run.id})
     assert get_trace(ID).info.runs == [run.id] and get_trace(ID).info.experiment == "desk"
+    answer = client.post("/v1/traces", json=export(a_span(traceId="5" * 32)), headers={"x-mlflow-run-id": "0" * 32})
+    partial = answer.json()["partialSuccess"]
+    assert (
+        answer.status_code == 200 and partial["rejectedSpans"] == "0" and "belong to no run" in partial["errorMessage"]
+    )
+    assert get_trace("5" * 32).info.runs == []
 
 
 def test_a_body_that_unpacks_to_too_much_is_not_unpacked() -> None:

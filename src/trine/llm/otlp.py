@@ -24,7 +24,7 @@ DEEPEST = 32
 
 
 class Received(NamedTuple):
-    """The spans of an export, how many could not be taken, and why the first of them."""
+    """The spans of an export, how many could not be taken, and why the first of them (or, of none, a warning)."""
 
     spans: list[Span]
     rejected: int
@@ -75,10 +75,10 @@ def response(received: Received, *, as_json: bool) -> bytes:
     """The answer to an export: empty, or with what was rejected."""
     if as_json:
         partial = {"rejectedSpans": str(received.rejected), "errorMessage": received.problem}
-        return msgspec.json.encode({"partialSuccess": partial} if received.rejected else {})
+        return msgspec.json.encode({"partialSuccess": partial} if received.problem else {})
     service = need("opentelemetry.proto.collector.trace.v1.trace_service_pb2", extra="otlp", purpose="OTLP in protobuf")
     answer = service.ExportTraceServiceResponse()
-    if received.rejected:
+    if received.problem:
         answer.partial_success.rejected_spans = received.rejected
         answer.partial_success.error_message = received.problem
     return answer.SerializeToString()

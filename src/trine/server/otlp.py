@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from trine.access.principals import Principal
-from trine.errors import InvalidInput, TrineError
+from trine.errors import InvalidInput, NotFound, TrineError
 from trine.llm import operations as door
 from trine.llm import otlp
 from trine.llm.spans import Span, pack
@@ -40,7 +40,7 @@ class _Place(NamedTuple):
 class _Waiting(NamedTuple):
     ws: Workspace
     spans: list[Span]
-    kept: asyncio.Future[None]
+    kept: asyncio.Future[str]
 
 
 class Receiver:
@@ -61,11 +61,12 @@ class Receiver:
         if received.spans:
             run = request.headers.get("x-mlflow-run-id", "")
             place = _Place(ws.project, ws.principal, ws.on_behalf_of, experiment, run)
-            await self._keep(ws, place, received.spans)
+            warning = await self._keep(ws, place, received.spans)
+            received = received._replace(problem=received.problem or warning)
         return Response(otlp.response(received, as_json=kind == JSON), media_type=kind)
 
-    async def _keep(self, ws: Workspace, place: _Place, spans: list[Span]) -> None:
-        """Wait for what is being kept at a place, then be kept with all else that waited for it."""
+    async def _keep(self, ws: Workspace, place: _Place, spans: list[Span]) -> str:
+        """Wait for what is being kept at a place, then be kept with all else that waited for it; gives a warning, or nothing."""
         one = _Waiting(ws, spans, asyncio.get_running_loop().create_future())
         if place in self._waiting:
             self._waiting[place].append(one)
@@ -74,7 +75,7 @@ class Receiver:
             task = asyncio.create_task(self._run(place))
             self._work.add(task)
             task.add_done_callback(self._work.discard)
-        await one.kept
+        return await one.kept
 
     async def _run(self, place: _Place) -> None:
         while some := self._waiting[place]:
@@ -89,7 +90,7 @@ class Receiver:
     async def _record(self, place: _Place, batch: list[_Waiting]) -> None:
         spans = [span for one in batch for span in one.spans]
         try:
-            await to_thread.run_sync(_record, batch[0].ws, place, spans)
+            warning = await to_thread.run_sync(_record, batch[0].ws, place, spans)
         except Exception as error:
             if len(batch) > 1 and isinstance(error, TrineError):  # each is told what is wrong with its own
                 for one in batch:
@@ -101,7 +102,7 @@ class Receiver:
             return
         for one in batch:
             if not one.kept.done():  # whose client went away was kept all the same
-                one.kept.set_result(None)
+                one.kept.set_result(warning)
 
 
 def _read(body: bytes, encoding: str, *, as_json: bool) -> otlp.Received:
@@ -109,7 +110,16 @@ def _read(body: bytes, encoding: str, *, as_json: bool) -> otlp.Received:
     return otlp.read_json(body) if as_json else otlp.read_protobuf(body)
 
 
-def _record(ws: Workspace, place: _Place, spans: list[Span]) -> None:
+def _record(ws: Workspace, place: _Place, spans: list[Span]) -> str:
+    """Keep spans; those of a run that is not there as well, with a warning: nobody sends them again."""
+    run, warning = place.run, ""
     for start in range(0, len(spans), TOGETHER):
-        some = spans[start : start + TOGETHER]
-        door.record_spans(ws, spans=pack(some), experiment_name=place.experiment or None, run=place.run)
+        packed = pack(spans[start : start + TOGETHER])
+        try:
+            door.record_spans(ws, spans=packed, experiment_name=place.experiment or None, run=run)
+        except NotFound as error:
+            if not run:
+                raise
+            run, warning = "", f"The spans are kept, and belong to no run: {error.message}"
+            door.record_spans(ws, spans=packed, experiment_name=place.experiment or None)
+    return warning
