@@ -74,10 +74,31 @@ def killed() -> None:
     assert [one.value for one in points] == [float(step) for step in range(200)]
 
 
+@mlflow.trace
+def answer(question):
+    with mlflow.start_span("find") as span:
+        span.set_outputs(["a page"])
+    return f"{question} At nine."
+
+
+def traces() -> None:
+    answer("When?")
+    mlflow.flush_trace_async_logging()
+    (trace,) = mlflow.search_traces(filter_string="span.name = 'find'", return_type="list")
+    assert [one.name for one in trace.data.spans] == ["answer", "find"] and trace.data.response == '"When? At nine."'
+    mlflow.log_feedback(trace_id=trace.info.trace_id, name="good", value=True)
+    (said,) = mlflow.get_trace(trace.info.trace_id).info.assessments
+    assert said.value is True
+    made = mlflow.genai.datasets.create_dataset(name="questions")
+    made.merge_records([trace])
+    assert mlflow.genai.datasets.get_dataset(name="questions").to_df()["inputs"].tolist() == [{"question": "When?"}]
+
+
 if __name__ == "__main__":
     mlflow.set_tracking_uri(f"trine://{sys.argv[2]}")
     os.chdir(Path(tempfile.mkdtemp()))
     killed()
     runs()
     registry()
+    traces()
     print("done")
