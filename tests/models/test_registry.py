@@ -105,11 +105,11 @@ def test_names_that_are_not_there_are_told_with_the_nearest(ws: Workspace) -> No
     models.promote("delays", 1)
     with pytest.raises(NotFound, match=r'no alias "prodution".* Did you mean "production"'):
         models.resolve("delays@prodution")
-    for bad in ("", "@1", "delays@", "../x", "a b"):
+    for bad in ("", "@1", "delays@", "../x", "a:b"):
         with pytest.raises(InvalidInput, match="no reference to a model"):
             models.resolve(bad)
     with pytest.raises(InvalidInput, match="wrong value"):
-        make("no such name")
+        make("no such: name")
 
 
 def test_where_a_version_came_from_is_in_the_graph(ws: Workspace) -> None:
