@@ -205,7 +205,9 @@ class Weighed:
         return sum(self._sizes), self.page.evaluate("window.shifted")
 
 
-def test_a_page_is_small_and_nothing_on_it_moves(browser: Browser, owner: str, every_page: dict[str, str]):
+def test_a_page_is_small_nothing_on_it_moves_and_it_fits_wide_screens(
+    browser: Browser, owner: str, every_page: dict[str, str]
+):
     """First load under 300 KB, the next under 30 KB: what is transferred, compressed. The layout shifts by nothing."""
     heavy = [
         "/runs?view=scatter&experiment=sweep",
@@ -221,8 +223,16 @@ def test_a_page_is_small_and_nothing_on_it_moves(browser: Browser, owner: str, e
     weighed = Weighed(context)
     for address in heavy:
         weighed.load(owner + address)
-    measured = {address: weighed.load(owner + address) for address in every_page.values()}
+    measured: dict[str, tuple[float, float]] = {}
+    too_wide: list[str] = []
+    for address in every_page.values():
+        measured[address] = weighed.load(owner + address)
+        for width in (1920, 1280):  # and back, for the next
+            weighed.page.set_viewport_size({"width": width, "height": 800})
+            if weighed.page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                too_wide.append(f"{address} at {width}")
     context.close()
+    assert too_wide == []
     assert {address: size for address, (size, _) in measured.items() if size >= 30_000} == {}
     assert {address: moved for address, (_, moved) in measured.items() if moved > 0.001} == {}
 

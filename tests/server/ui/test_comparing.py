@@ -86,6 +86,10 @@ def test_code_environment_and_data_of_two_runs(
     same = client.get("/compare/changes", params={"run": [ids[0], ids[0]]}).text
     assert "The code is the same." in same and "the same</span>" in same
     assert client.get("/compare/changes", params={"run": ids[0]}).status_code == 422
+    with trine.run("pair", name="bare", capture=False) as run:
+        run.log("loss", 1)
+    bare = client.get("/compare/changes", params={"run": [ids[0], run.id]}).text
+    assert "The packages of bare were not captured." in bare and "polars" not in bare
     token = _token(local_ws, "viewer")
     served = httpx.get(
         f"{site(local_ws)}/compare/changes", params={"run": ids}, headers={"authorization": f"Bearer {token}"}

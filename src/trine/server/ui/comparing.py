@@ -78,6 +78,7 @@ def changes(asked: Asked) -> Response:
         is_whole=is_whole,
         problem=problem,
         environments=_environments(asked, before, after),
+        uncaptured=[one.name for one in (before, after) if not one.environment],
         datasets=_datasets(asked, before, after),
     )
 
@@ -95,20 +96,17 @@ def _code(asked: Asked, before: RunInfo, after: RunInfo) -> tuple[list[FilePatch
 
 
 def _environments(asked: Asked, before: RunInfo, after: RunInfo) -> dict[str, list[Any]]:
-    """What differs in the software under two runs."""
+    """What differs in the software under two runs; of a run whose environment was not captured, only what the run itself knows."""
+    runs = (before, after)
+    known = [tracking.environment_of(one.environment, ws=asked.ws) if one.environment else None for one in runs]
     tables: list[dict[str, str]] = []
-    for one in (before, after):
-        found = tracking.environment_of(one.environment, ws=asked.ws) if one.environment else None
-        plain = {"Python": one.context.python, "host": one.context.host}
-        if found is not None:
-            plain |= {
-                "Python": f"{found.implementation} {found.python}",
-                "platform": found.platform,
-                "machine": found.machine,
-                "GPU": ", ".join(found.gpu),
-            }
-            plain |= {name: f"{version} {found.origins.get(name, '')}" for name, version in found.packages.items()}
-        tables.append({name: value.strip() for name, value in plain.items() if value and value.strip()})
+    for run, found in zip(runs, known, strict=True):
+        table = {"Python": run.context.python, "host": run.context.host}
+        if found is not None and None not in known:
+            table |= {"interpreter": found.implementation, "platform": found.platform, "machine": found.machine}
+            table |= {"GPU": ", ".join(found.gpu)}
+            table |= {name: f"{version} {found.origins.get(name, '')}" for name, version in found.packages.items()}
+        tables.append({name: value.strip() for name, value in table.items() if value and value.strip()})
     keys = dict.fromkeys([*tables[0], *tables[1]])
     return different({name: [table.get(name) for table in tables] for name in keys})
 
