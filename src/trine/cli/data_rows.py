@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -68,6 +68,28 @@ def delete(ws: Workspace, name: str, where: str, branch: str, message: str, tag:
 
     compat = _compat(copy_on_write)
     _told(room.delete(where, name=name, branch=branch, message=message, tag=tag, compat=compat, ws=ws))
+
+
+@data.command("delta")
+@argument("ref")
+@argument("folder", type=FILE)
+@option(
+    "--link",
+    type=click.Choice(["auto", "hard", "copy"]),
+    default="auto",
+    show_default=True,
+    help="Parts: share bytes where the disk can, hard links (read-only), or copies.",
+)
+@command(example="trine data delta sales out/\ntrine data delta sales@v1 out/ --link hard")
+def delta(ws: Workspace, ref: str, folder: Path, link: Any) -> None:
+    """Write the table REF with its history into FOLDER as a Delta table, which Polars, DuckDB and Spark read as it is.
+
+    Run again, it adds the versions that came.
+    """
+    from trine import data as room
+
+    made = room.write_delta(ref, folder, link=link, ws=ws)
+    show(made, text=f"{made.ref} is in {folder} as a Delta table ({counted(made.rows or 0, 'row')})")
 
 
 def _compat(copy_on_write: bool) -> Compat:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trine.data.checks import check
     from trine.data.commits import Commit, DatasetInfo
     from trine.data.croissant_json import croissant
+    from trine.data.delta.folders import write_delta
     from trine.data.edits import move, remove
     from trine.data.expectations import CheckResult, Expectation, read_expectations
     from trine.data.folders import add
@@ -76,6 +77,7 @@ _HOMES = {
     "checkouts": ("checkout",),
     "checks": ("check",),
     "commits": ("Commit", "DatasetInfo"),
+    "delta.folders": ("write_delta",),
     "edits": ("move", "remove"),
     "expectations": ("CheckResult", "Expectation", "read_expectations"),
     "folders": ("add",),
@@ -196,6 +198,7 @@ __all__ = [
     "unpin",
     "upsert",
     "verify",
+    "write_delta",
 ]
 
 
