@@ -70,6 +70,19 @@ def delete(ws: Workspace, name: str, where: str, branch: str, message: str, tag:
     _told(room.delete(where, name=name, branch=branch, message=message, tag=tag, compat=compat, ws=ws))
 
 
+@data.command("compact")
+@argument("name")
+@option("--branch", default="main", show_default=True)
+@option("--message", "-m", default="", help="What this version is.")
+@command(example="trine data compact sales")
+def compact(ws: Workspace, name: str, branch: str, message: str) -> None:
+    """Commit the same rows of a table in fewer files, without deletion vectors."""
+    from trine import data as room
+
+    made = room.compact(name, branch=branch, message=message, ws=ws)
+    show(made, text=f"{made.ref}  {counted(made.rows or 0, 'row')} in {counted(made.files, 'file')}")
+
+
 @data.command("delta")
 @argument("ref")
 @argument("folder", type=FILE)

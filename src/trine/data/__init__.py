@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from trine.data.checkouts import checkout
     from trine.data.checks import check
     from trine.data.commits import Commit, DatasetInfo
+    from trine.data.compaction import compact
     from trine.data.croissant_json import croissant
     from trine.data.delta.folders import write_delta
     from trine.data.edits import move, remove
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "aliases": ("digests", "find_object"),
     "cards": ("DataCard", "card"),
+    "compaction": ("compact",),
     "croissant_json": ("croissant",),
     "changes": ("Changes", "Diff", "Status", "diff", "status"),
     "checkouts": ("checkout",),
@@ -132,6 +134,7 @@ __all__ = [
     "checkout",
     "commit",
     "commit_staged",
+    "compact",
     "compare",
     "croissant",
     "dataset",

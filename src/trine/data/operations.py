@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from trine.data.tables import (
     dataset,
 )
 from trine.errors import Conflict, InvalidInput, NotFound, nearest
-from trine.ids import canonical_json, digest
+from trine.ids import canonical_json, digest, to_datetime, to_us
 from trine.operations import Done, Limit, Name, Page, operation, page_of, page_start
 from trine.workspace import Workspace
 
@@ -123,7 +124,10 @@ def commit_dataset(
 
 @operation("GET /datasets/{name}/commits/{ref}", allows="data.read")
 def get_commit(ws: Workspace, *, name: str, ref: str = "main") -> Commit:
-    """A commit by branch, tag, prefix of its id (six digits or more), each with `~N` for the N-th before it."""
+    """A commit by branch, tag, prefix of its id (six digits or more), each with `~N` for the N-th before it; or by time.
+
+    A date (its beginning) or time such as 2026-11-25T12:30:00Z gives what `main` was then; side@2026-11-25 what `side` was.
+    """
     _dataset(ws, name)
     base, back, steps = ref.partition("~")
     if back and not re.fullmatch(r"[0-9]{1,9}", steps):
@@ -147,11 +151,37 @@ def _by_ref(ws: Workspace, name: str, ref: str) -> Any:
             raise InvalidInput(f'"{ref}" is the beginning of several commits of "{name}"; give more digits.')
         if rows:
             return rows[0]
+    branch, _, text = ref.rpartition("@")
+    if moment := _moment(text):
+        return _as_of(ws, name, branch or "main", moment)
     names = [row.name for row in ws.tx.all(_refs_of(ws, name))]
     raise NotFound(
         f'Dataset "{name}" has no branch, tag or commit "{ref}".{nearest(ref, names)} '
         f"There {'are' if names else 'is'} {', '.join(names) or 'nothing accepted yet'}."
     )
+
+
+def _moment(text: str) -> dt.datetime | None:
+    """A date (its first moment) or time; UTC, when it does not say."""
+    if not re.match(r"\d{4}-\d{2}-\d{2}", text):
+        return None
+    try:
+        found = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f'"{text}" is no time: write 2026-11-25, or 2026-11-25T12:30:00Z.') from None
+    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+
+
+def _as_of(ws: Workspace, name: str, branch: str, moment: dt.datetime) -> Any:
+    """The commit that a branch was at."""
+    row = _by_ref(ws, name, branch)
+    until = to_us(moment)
+    while row.created_us > until:
+        if not (parents := msgspec.json.decode(row.parents)):
+            first = to_datetime(row.created_us).isoformat(" ", "seconds")
+            raise NotFound(f'"{name}@{branch}" is not as old as {moment.isoformat(" ")}: it began at {first}.')
+        row = _by_ref(ws, name, parents[0])
+    return row
 
 
 @operation("GET /datasets/{name}/log", allows="data.read")

@@ -9,7 +9,8 @@ from trine.workspace import Workspace, current_workspace, pinned, record_resolut
 
 
 def resolve(ref: str, *, ws: Workspace | None = None) -> Commit:
-    """The commit a reference means now: `name`, `name@branch`, `name@tag`, `name@commit`, `name@main~1`."""
+    """The commit a reference means now: `name`, `name@branch`, `name@tag`, `name@commit`, `name@main~1`,
+    `name@2026-11-25` (or a time; main's, or a branch's with `name@branch@2026-11-25`)."""
     ws = ws or current_workspace()
     name, version = split_ref(ref)
     version = pinned(f"dataset:{name}") or version

@@ -68,7 +68,7 @@ def commit(
         ws.store.put(data)
         seen = gate.look(rules, base=base, head=head)
         try:
-            return _commit(ws, head, name, branch, parts, new.schema, seen, message, tag, inputs)
+            return commit_parts(ws, head, name, branch, parts, new.schema, seen, message, tag, inputs)
         except Conflict as error:
             if mode == "replace" or attempt == ATTEMPTS or "now" not in error.details:
                 raise
@@ -100,10 +100,10 @@ def commit_edited(
     rules = rules_of(ws, head.dataset, checks)
     gate = Gate(ws, edited.fresh, gone=edited.gone, whole=lambda: scan_parts(ws, edited.parts))
     seen = gate.look(rules, base=None if edited.gone is None else head, head=head)
-    return _commit(ws, head, head.dataset, branch, edited.parts, head.schema, seen, message, tag, inputs, merged)
+    return commit_parts(ws, head, head.dataset, branch, edited.parts, head.schema, seen, message, tag, inputs, merged)
 
 
-def _commit(
+def commit_parts(
     ws: Workspace,
     head: Commit | None,
     name: str,
