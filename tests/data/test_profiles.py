@@ -238,3 +238,76 @@ def test_categories_are_counted_by_their_names() -> None:
     ]
     (told,) = summarise(merge([sketch(part) for part in parts])).columns
     assert (told.distinct, told.top) == (3, (("b", 3), ("a", 2), ("c", 2)))
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Rows that are too many to be counted one by one."""
+    monkeypatch.setattr("trine.data.one_pass.LARGE", 20_000)
+    monkeypatch.setattr("trine.data.one_pass.SAMPLE", 8_192)
+    return 60_000
+
+
+def test_many_rows_are_seen_in_a_sample_within_the_bounds_that_the_profile_states(many: int) -> None:
+    rng = np.random.default_rng(1)
+    frame = pl.DataFrame(
+        {
+            "id": np.arange(many),
+            "price": rng.lognormal(0, 2, many).round(4),
+            "gaps": [
+                None if gone else x for gone, x in zip(rng.random(many) < 0.1, rng.normal(size=many), strict=True)
+            ],
+            "word": [f"w{i}" for i in rng.zipf(1.5, many) % 20_000],
+            "kind": rng.choice(list("abc"), many),
+            "odd": np.where(
+                rng.random(many) < 0.01, np.nan, np.where(rng.random(many) < 0.01, np.inf, rng.random(many))
+            ),
+            "huge": rng.random(many) * 1e308,
+            "at": [dt.datetime(2026, 1, 1) + dt.timedelta(seconds=int(s)) for s in rng.integers(0, 10**7, many)],
+        }
+    )
+    told, exact = data.profile_frame(frame), summarise(sketch(frame))
+    assert told == data.profile_frame(frame)
+    for one, whole in zip(told.columns, exact.columns, strict=True):
+        for field in ("count", "nulls", "nans", "infinities", "min", "max"):
+            assert getattr(one, field) == getattr(whole, field)
+        assert one.distinct == pytest.approx(whole.distinct, rel=0.08)
+        if whole.mean is not None and one.name != "huge":
+            assert (one.mean, one.std) == (pytest.approx(whole.mean), pytest.approx(whole.std))
+        if one.sampled:
+            values = frame.get_column(one.name).drop_nulls().cast(pl.Int64 if one.name == "at" else pl.Float64)
+            finite = values.cast(pl.Float64).filter(values.cast(pl.Float64).is_finite()).to_numpy()
+            assert rank_errors(one.quantiles, finite).max() <= one.rank_error + 1 / KEPT
+    by_name = {one.name: one for one in told.columns}
+    assert [name for name, one in by_name.items() if one.sampled] == ["id", "price", "gaps", "odd", "at"]
+    assert by_name["kind"] == exact.column("kind")
+    counts = Counter(frame["word"].to_list())
+    assert by_name["word"].top[:20] == tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:20])
+    assert by_name["id"].ess is not None and by_name["id"].ess < 10 < many // 2 < (by_name["price"].ess or 0)
+
+
+def test_rows_that_come_in_batches_have_the_profile_of_all(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    frame = pl.DataFrame({"x": rng.normal(size=many), "n": rng.integers(0, 9, many), "s": rng.choice(["a", "b"], many)})
+    monkeypatch.setattr("trine.data.one_pass.BATCH_BYTES", 25_000 * 20)
+    told, whole = data.profile_frame(frame.lazy()), data.profile_frame(frame)
+    assert told.rows == many
+    for field in ("count", "nulls", "min", "max", "top"):
+        assert [getattr(one, field) for one in told.columns] == [getattr(one, field) for one in whole.columns]
+    x, exact = told.columns[0], frame["x"].to_numpy()
+    assert (x.mean, x.std) == (pytest.approx(exact.mean()), pytest.approx(exact.std(ddof=1)))
+    assert 8_192 <= x.sampled < many
+    assert rank_errors(x.quantiles, exact).max() <= x.rank_error + 2 / KEPT
+    assert told.columns[1].quantiles == whole.columns[1].quantiles
+
+
+@pytest.mark.parametrize("memory", [1, 30, 3_000])
+def test_a_sample_shows_how_long_rows_remember(many: int, memory: int) -> None:
+    rng = np.random.default_rng(memory)
+    keep = 1 - 1 / memory if memory > 1 else 0.0
+    noise = rng.normal(size=many) * math.sqrt(1 - keep**2)
+    values = list(itertools.accumulate(noise, lambda before, now: keep * before + now))
+    one = data.profile_frame(pl.DataFrame({"x": values})).columns[0]
+    assert one.ess is not None
+    expected = many * (1 - keep) / (1 + keep)
+    assert one.ess == many if memory == 1 else expected / 2.5 < one.ess < expected * 2.5

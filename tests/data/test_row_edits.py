@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trine import data
+from trine.data.one_pass import profile_frame
 from trine.data.removals import without
 from trine.data.row_merges import _clash, _compare
-from trine.data.sketches import profile_frame, sketch, summarise
+from trine.data.sketches import sketch, summarise
 from trine.data.trees import read_tree
 from trine.errors import CheckFailed, Conflict, InvalidInput, NotFound
 from trine.workspace import Workspace

@@ -283,3 +283,12 @@ def test_expectations_are_written_and_read_back(tmp_path: Path) -> None:
     assert data.fresh("at", "90m") == data.fresh("at", 5400.0)
     with pytest.raises(InvalidInput, match="36h"):
         data.fresh("at", "soon")
+
+
+def test_an_expression_that_looks_at_other_rows_sees_the_whole_table(local_ws: Workspace) -> None:
+    rule = data.expression("x * 2 > AVG(x)")
+    made = data.commit({"x": [10.0, 20.0]}, name="t", checks=[rule])
+    assert made.checks[0].passed
+    with pytest.raises(CheckFailed, match="1 of 4 rows"):
+        data.commit({"x": [1.0, 2.0]}, name="t", checks=[data.expression("x * 5 > AVG(x)")])
+    assert data.commit({"x": [100.0]}, name="t", checks=[data.expression("x * x >= 0")]).checks[0].failing == 0

@@ -64,3 +64,11 @@ def test_a_profile_suggests_what_its_table_holds(ws: Workspace) -> None:
     made = data.commit(TABLE.with_columns(pl.col("id") + 200), name="t", checks=drafted)
     assert [one.name for one in made.checks if not one.passed] == ["between(id, low=0, high=219)"]
     assert data.suggest(data.commit(TABLE.clear(), name="empty").ref)
+
+
+def test_a_key_among_many_rows_is_found_by_counting(local_ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trine.data.one_pass.LARGE", 5_000)
+    n = 12_000
+    frame = pl.DataFrame({"id": range(n), "nearly": [*range(n - 1), 0]})
+    data.commit(frame, name="t")
+    assert [one.name for one in data.suggest("t") if one.kind == "unique"] == ["unique(id)"]

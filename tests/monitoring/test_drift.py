@@ -207,3 +207,14 @@ def test_a_profile_tells_nearly_what_the_rows_that_it_came_from_tell(seed: int) 
         if one.state != "untested" and name != "c008":  # of a thousand levels a profile keeps the common ones
             assert one.effect <= by_rows[name].effect + 1 / 2000
             assert one.effect == pytest.approx(by_rows[name].effect, abs=0.01)
+
+
+def test_a_reference_that_was_seen_in_a_sample_counts_as_that_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trine.data.one_pass.LARGE", 20_000)
+    monkeypatch.setattr("trine.data.one_pass.SAMPLE", 8_192)
+    rng = np.random.default_rng(5)
+    reference = of_profile(profile_frame(pl.DataFrame({"x": rng.normal(size=60_000)})))
+    one = reference["x"]
+    assert (one.size, one.seen) == (60_000, pytest.approx(8_192))
+    same, other = (pl.DataFrame({"x": rng.normal(shift, 1, 5_000)}) for shift in (0, 0.3))
+    assert [compare(reference, window)[0].moved for window in (same, other)] == [False, True]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trine.data.handle import Dataset, dataset
     from trine.data.merges import PathConflict, merge
     from trine.data.moving import mend, pull, push
+    from trine.data.one_pass import profile_frame
     from trine.data.pins import follow, pin, pin_states, pinned, unpin
     from trine.data.profiles import ColumnProfile, Profile
     from trine.data.reading import failed_sample, failing_rows, load, profile, profile_of, read
@@ -63,7 +64,6 @@ if TYPE_CHECKING:
         sum_between,
         unique,
     )
-    from trine.data.sketches import profile_frame
     from trine.data.staging import commit_staged
     from trine.data.streams import Stream, stream
     from trine.data.suggestions import suggest
@@ -87,6 +87,7 @@ _HOMES = {
     "handle": ("Dataset", "dataset"),
     "merges": ("PathConflict", "merge"),
     "moving": ("mend", "pull", "push"),
+    "one_pass": ("profile_frame",),
     "pins": ("follow", "pin", "pin_states", "pinned", "unpin"),
     "profiles": ("ColumnProfile", "Profile"),
     "reading": ("failed_sample", "failing_rows", "load", "profile", "profile_of", "read"),
@@ -101,7 +102,6 @@ _HOMES = {
         "one_of", "parses", "quantile_between", "row_count", "row_growth", "std_between",
         "sum_between", "unique",
     ),
-    "sketches": ("profile_frame",),
     "staging": ("commit_staged",),
     "suggestions": ("suggest",),
     "suites": ("Suite", "expect", "expected"),

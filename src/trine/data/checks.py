@@ -62,6 +62,11 @@ class Asked(NamedTuple):
     test: RowTest | None = None
     value: pl.Expr | None = None
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the answers for parts of the rows make the answer for all."""
+        return self.test is not None and self.test.by_row
+
     def expressions(self, number: int) -> list[pl.Expr]:
         if self.test:
             return [self.test.failing.alias(f"{number} failing"), self.test.asked.alias(f"{number} asked")]
@@ -69,7 +74,8 @@ class Asked(NamedTuple):
 
 
 class Checking:
-    """The rules of a table, ready to run: `plans` are to be collected (together with others), and `results` reads them.
+    """The rules of a table, ready to run: `plans` are to be collected (together with others), and `results` reads them; or
+    `by_row` of all rows in batches, and `other_plans`.
 
     For rows that are added to a table, `before` is its profile, `known` what is known of its rows, and `whole` gives the
     old rows and the new ones; it is asked only where the new rows and what is known do not tell. `parent` is the profile
@@ -106,11 +112,21 @@ class Checking:
                 together = whole() if together is None else together
                 one = one._replace(rows=together, skipped=0)
             self._tests.append(one)
-        groups = [[(i, one) for i, one in enumerate(self._tests) if one.rows is frame] for frame in (rows, together)]
-        self.plans: list[pl.LazyFrame] = []
-        for group in groups:
-            if expressions := [expression for i, one in group for expression in one.expressions(i)]:
-                self.plans.append(group[0][1].rows.select(expressions))
+        self.by_row: list[pl.Expr] = []
+        self.other_plans: list[pl.LazyFrame] = []
+        self._rows = rows
+        for frame in (rows, together):
+            mine = [(i, one) for i, one in enumerate(self._tests) if one.rows is frame]
+            if frame is rows:
+                self.by_row = [each for i, one in mine if one.adds_up for each in one.expressions(i)]
+                mine = [(i, one) for i, one in mine if not one.adds_up]
+            if frame is not None and (asked := [each for i, one in mine for each in one.expressions(i)]):
+                self.other_plans.append(frame.select(asked))
+
+    @property
+    def plans(self) -> list[pl.LazyFrame]:
+        """All that has to be asked; of the rows at once, `by_row` too, whose answers for parts of them can be added up."""
+        return [*([self._rows.select(self.by_row)] if self.by_row else []), *self.other_plans]
 
     @property
     def columns_to_profile(self) -> list[str] | None:
@@ -127,7 +143,8 @@ class Checking:
         """
         values: dict[str, Any] = {}
         for frame in collected:
-            values |= frame.row(0, named=True)
+            for name, value in frame.row(0, named=True).items():
+                values[name] = value if values.get(name) is None else values[name] + (value or 0)
         now = now_us()
         made: list[CheckResult] = []
         kept: list[pl.DataFrame] = []
@@ -174,19 +191,19 @@ def check(frame: Any, checks: Checks, *, ws: Workspace | None = None) -> list[Ch
     A workspace is needed only for `foreign_key` to another dataset.
     """
     from trine.data.foreign import foreign_rows
-    from trine.data.sketches import profile_frame
+    from trine.data.one_pass import look_through
+    from trine.data.sketches import summarise
 
     rows = as_polars(frame)
     checking = Checking(expectations(checks), rows.lazy(), look_up=foreign_rows(ws))
+    columns = checking.columns_to_profile
     try:
-        collected = pl.collect_all(checking.plans, engine="streaming")
+        if columns is None:
+            return checking.results(pl.collect_all(checking.plans, engine="streaming"))
+        told = summarise(look_through(rows.select(columns))[0])
+        return checking.results(pl.collect_all(checking.plans, engine="streaming"), Profile(rows.height, told.columns))
     except pl.exceptions.PolarsError as error:
         raise checking.blame(error) from error
-    columns = checking.columns_to_profile
-    if columns is None:
-        return checking.results(collected)
-    told = profile_frame(rows.select(columns))
-    return checking.results(collected, Profile(rows.height, told.columns))
 
 
 def failing(frame: pl.LazyFrame, rule: Expectation, look_up: LookUp | None = None) -> pl.LazyFrame:

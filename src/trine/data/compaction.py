@@ -10,13 +10,13 @@ import polars as pl
 
 from trine.data.commits import Commit
 from trine.data.gate import Seen
+from trine.data.one_pass import look_through
 from trine.data.parts import Part, read_parts, scan_parts, schema_of
 from trine.data.profiles import Profile
 from trine.data.reading import profile_of
 from trine.data.references import head_of
 from trine.data.rows import ATTEMPTS, NewRows, commit_parts
 from trine.data.sketched import Sketched
-from trine.data.sketches import sketch
 from trine.data.trees import Entry
 from trine.errors import Conflict, Failure, InvalidInput, NotFound
 from trine.workspace import Workspace, current_workspace
@@ -89,5 +89,5 @@ def _profile(ws: Workspace, head: Commit, parts: list[Part]) -> tuple[Profile, l
     if not before.gone:
         return before, []
     whole = scan_parts(ws, parts)
-    profile, objects = Sketched().with_rows(sketch(whole.collect())).summed_up(lambda: whole)
+    profile, objects = Sketched().with_rows(look_through(whole)[0]).summed_up(lambda: whole)
     return msgspec.structs.replace(profile, failing=before.failing), objects

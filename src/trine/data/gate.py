@@ -13,10 +13,11 @@ from trine.data.checks import Checking
 from trine.data.commits import Commit
 from trine.data.expectations import CheckResult, Expectation
 from trine.data.foreign import foreign_rows
+from trine.data.one_pass import Rows, look_through
 from trine.data.profiles import Profile
 from trine.data.reading import profile_of, scan_commit
 from trine.data.sketched import Sketched
-from trine.data.sketches import Sketch, count_values, sketch
+from trine.data.sketches import Sketch
 from trine.workspace import Workspace
 
 
@@ -37,7 +38,7 @@ class Gate:
     def __init__(
         self,
         ws: Workspace,
-        rows: pl.DataFrame,
+        rows: Rows,
         *,
         gone: pl.DataFrame | None = None,
         whole: Callable[[], pl.LazyFrame] | None = None,
@@ -59,7 +60,7 @@ class Gate:
         before = parent if base else None
         table = Sketched.read(ws, base, before) if base and before else Sketched()
         if self._gone is not None and before:
-            table = table.without_rows(sketch(self._gone))
+            table = table.without_rows(look_through(self._gone)[0])
             before = msgspec.structs.replace(before, rows=before.rows - self._gone.height)
         whole = self._whole or (lambda: pl.concat([scan_commit(ws, base), rows]) if base else rows)
         checking = Checking(
@@ -72,11 +73,12 @@ class Gate:
             look_up=foreign_rows(ws),
         )
         try:
-            plans = checking.plans if self._sketch else [*checking.plans, count_values(rows)]
-            collected = pl.collect_all(plans, engine="streaming")
+            if self._sketch:
+                collected = pl.collect_all(checking.plans, engine="streaming")
+            else:
+                self._sketch, collected = look_through(self._rows, checking.by_row, checking.other_plans)
         except pl.exceptions.PolarsError as error:
             raise checking.blame(error) from error
-        self._sketch = self._sketch or sketch(self._rows, collected.pop())
         profile, objects = table.with_rows(self._sketch).summed_up(whole)
         results = checking.results(collected, profile)
         if sample := checking.sample():

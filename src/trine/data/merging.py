@@ -85,9 +85,18 @@ def _merge_numbers(bare: ColumnSketch, parts: Sequence[ColumnSketch]) -> ColumnS
         mean=mean,
         squares=squares,
         common=_merge_common(parts, TOP) if few else (),
+        sampled=_sampled(parts),
         ess=effective_size_of_parts(sizes, _sizes(parts), ranks[:, None], np.array([spread])),
         **packed(values, rows),
     )
+
+
+def _sampled(parts: Sequence[ColumnSketch]) -> int:
+    """The size of one sample that would be as sure of the distribution; 0 when all rows were seen."""
+    if not any(one.sampled for one in parts):
+        return 0
+    total = sum(one.finite for one in parts)
+    return round(total**2 / sum(one.finite**2 / (one.sampled or one.finite) for one in parts))
 
 
 def _merge_texts(bare: ColumnSketch, parts: Sequence[ColumnSketch]) -> ColumnSketch:

@@ -87,6 +87,7 @@ _LEAVES = frozenset(
         "Negate",
         "Not",
         "Sign",
+        "Sql",
         "Log",
         "Exp",
         "Cut",
@@ -129,6 +130,78 @@ def expression_of(text: str) -> pl.Expr:
     except json.JSONDecodeError:
         return pl.sql_expr(text)
     return pl.Expr.deserialize(io.StringIO(text), format="json")
+
+
+_BY_ROW: dict[str, frozenset[str] | None] = {
+    "Boolean": frozenset(
+        [
+            "IsNull",
+            "IsNotNull",
+            "IsNan",
+            "IsNotNan",
+            "IsFinite",
+            "IsInfinite",
+            "IsIn",
+            "IsBetween",
+            "Not",
+            "AllHorizontal",
+        ]
+    ),
+    "StringExpr": None,
+    "TemporalExpr": None,
+    "Trigonometry": None,
+    "Pow": None,
+    "Round": None,
+    "RoundSF": None,
+    "Clip": None,
+    "Log": None,
+    "Sql": None,
+}
+"""Families of functions that give each row its own answer, or those of a family that do."""
+
+_BY_ROW_ALONE = frozenset(
+    ["Abs", "Negate", "Sign", "Floor", "Ceil", "Coalesce", "FillNull", "Exp", "MinHorizontal", "MaxHorizontal"]
+)
+
+
+def is_by_row(expression: pl.Expr) -> bool:
+    """Whether each row is judged by its own values alone; False in doubt."""
+    return bool(expression.meta.root_names()) and _by_row(json.loads(expression.meta.serialize(format="json")))
+
+
+def _by_row(node: Any) -> bool:
+    match node:
+        case {"Column": _} | {"Literal": _}:
+            return True
+        case {"Alias": [inner, *_]} | {"Cast": {"expr": inner}}:
+            return _by_row(inner)
+        case {"BinaryExpr": {"left": left, "right": right}}:
+            return _by_row(left) and _by_row(right)
+        case {"Ternary": {"predicate": asked, "truthy": yes, "falsy": no}}:
+            return _by_row(asked) and _by_row(yes) and _by_row(no)
+        case {"Function": {"input": list(inputs), "function": function}}:
+            return _gives_by_row(function) and all(map(_by_row, inputs))
+        case _:
+            return False
+
+
+def _gives_by_row(function: Any) -> bool:
+    if not isinstance(function, dict):
+        return function in _BY_ROW_ALONE
+    family, which = next(iter(function.items()))
+    if family not in _BY_ROW:
+        return False
+    name = which if isinstance(which, str) else next(iter(which), "") if isinstance(which, dict) else ""
+    allowed = _BY_ROW[family]
+    return "Vertical" not in name if allowed is None else name in allowed
+
+
+def is_scalar(expression: pl.Expr, schema: pl.Schema) -> bool:
+    """Whether an expression has one value for all rows."""
+    if expression.meta.is_literal():
+        return True
+    there = {name: schema[name] for name in expression.meta.root_names()}
+    return pl.DataFrame(schema=there or {"": pl.Null}).clear(2).select(expression).height == 1
 
 
 def _look_through(value: Any) -> None:

@@ -43,6 +43,7 @@ def _without(whole: ColumnSketch, gone: ColumnSketch) -> tuple[ColumnSketch, boo
         hashes=whole.hashes,
         low=whole.low,
         high=whole.high,
+        sampled=whole.sampled,
         ess=None if whole.ess is None else max(1.0, whole.ess * bare.finite / whole.finite),
     )
     left = _left(whole, gone)

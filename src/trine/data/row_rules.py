@@ -10,7 +10,7 @@ import polars as pl
 
 from trine.data.expectations import Expectation, Limit
 from trine.data.frames import first_line
-from trine.data.polars_expressions import expression_of
+from trine.data.polars_expressions import expression_of, is_by_row, is_scalar
 from trine.errors import InvalidInput, nearest
 
 LookUp = Callable[[str], pl.LazyFrame]
@@ -101,7 +101,7 @@ def _compile(rule: Expectation, schema: pl.Schema, frame: pl.LazyFrame, look_up:
     chosen = where_of(rule, frame)
     columns = [pl.col(name) for name in rule.columns]
     here = [column.is_not_null() for column in columns]
-    by_row = rule.kind in _BY_ROW and (chosen is None or _is_by_row(chosen))
+    by_row = rule.kind in _BY_ROW and (chosen is None or is_by_row(chosen))
     every = rule.kind in ("not_null", "is_null", "unique", "expression")
     asked = _both(chosen, None if every else _all(here))
     count = pl.len() if asked is None else asked.sum()
@@ -118,11 +118,9 @@ def _compile(rule: Expectation, schema: pl.Schema, frame: pl.LazyFrame, look_up:
             question = expression_of(rule.text)
             _need_yes_or_no(rule, frame, question)
             fails = ~question.fill_null(False)
-            if question.meta.is_scalar():
+            if is_scalar(question, schema):
                 return RowTest(None, fails.cast(pl.Int64), pl.lit(0), False)
-            by_row = (
-                bool(question.meta.root_names()) and _is_by_row(question) and (chosen is None or _is_by_row(chosen))
-            )
+            by_row = is_by_row(question) and (chosen is None or is_by_row(chosen))
         case _:
             fails = _fails(rule, schema, columns)
     fails = fails if asked is None else fails.fill_null(False) & asked
@@ -162,10 +160,6 @@ def _both(one: pl.Expr | None, other: pl.Expr | None) -> pl.Expr | None:
 
 def _all(expressions: list[pl.Expr]) -> pl.Expr:
     return expressions[0] if len(expressions) == 1 else pl.all_horizontal(expressions)
-
-
-def _is_by_row(expression: pl.Expr) -> bool:
-    return expression.meta.is_row_separable()
 
 
 def _need_yes_or_no(rule: Expectation, frame: pl.LazyFrame, question: pl.Expr) -> None:

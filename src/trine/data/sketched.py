@@ -12,10 +12,11 @@ from blake3 import blake3
 
 from trine.data.commits import Commit
 from trine.data.merging import fold, merge
+from trine.data.one_pass import look_through
 from trine.data.parts import read_parts, scan_parts
 from trine.data.profiles import Profile
 from trine.data.removals import with_extremes, without
-from trine.data.sketches import FORMAT, Sketch, sketch, summarise
+from trine.data.sketches import FORMAT, Sketch, summarise
 from trine.errors import Damaged, NotFound
 from trine.workspace import Workspace
 
@@ -49,7 +50,7 @@ class Sketched(NamedTuple):
         made: list[Sketch] = []
         parts = read_parts(ws.store, table.tree)
         for part in parts:
-            made = fold([*made, sketch(scan_parts(ws, [part]).collect())])
+            made = fold([*made, look_through(scan_parts(ws, [part]))[0]])
         return cls([(one, "") for one in made])
 
     def with_rows(self, rows: Sketch) -> Sketched:
@@ -64,7 +65,7 @@ class Sketched(NamedTuple):
         """The profile, and the sketches that have to be stored. `whole` gives all rows, and is asked where sketches do not tell."""
         came, went = (fold([one for one, _ in each]) for each in (self.came, self.went))
         if sum(one.rows for one in went) > MOST_GONE * sum(one.rows for one in came):
-            came, went = [sketch(whole().collect())], []
+            came, went = [look_through(whole())[0]], []
         total = merge(came)
         if went:
             total, unknown = without(total, merge(went))

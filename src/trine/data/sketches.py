@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -33,13 +34,14 @@ FORMAT = f"sketch-1 polars-{pl.__version__}"
 
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
+Column = TypeVar("Column", pl.Series, pl.Expr)
 
 
 class ColumnSketch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One column. `points` are float64 in rising order, `weights` the rows each stands for, `hashes` uint64 in rising order.
 
     `common` are values with counts: of texts the most common, of numbers all while there are at most `TOP`.
-    `mean` and `squares` (the sum of squared deviations from it) are of the finite values times 2 ** -`exponent`.
+    `sampled` is how many independent values `points` were seen in; 0 for all. `mean` and `squares` (the sum of squared deviations from it) are of the finite values times 2 ** -`exponent`.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ColumnSketch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     common: tuple[tuple[Scalar, int], ...] = ()
     hashes: bytes = b""
     ess: float | None = None
+    sampled: int = 0
 
     @property
     def finite(self) -> int:
@@ -80,7 +83,7 @@ def count_values(frame: pl.LazyFrame) -> pl.LazyFrame:
     return frame.select(
         pl.col(name).drop_nulls().alias("value").value_counts(name="count").implode().alias(name)
         for name, dtype in frame.collect_schema().items()
-        if _is_comparable(dtype)
+        if is_comparable(dtype)
     )
 
 
@@ -89,32 +92,35 @@ def sketch(frame: pl.DataFrame, counted: pl.DataFrame | None = None) -> Sketch:
     if counted is None:
         counted = count_values(frame.lazy()).collect()
     columns = (
-        _sketch(series, counted.get_column(series.name)[0] if series.name in counted.columns else None)
+        sketch_column(series, counted.get_column(series.name)[0] if series.name in counted.columns else None)
         for series in frame.iter_columns()
     )
     return Sketch(FORMAT, frame.height, tuple(columns))
 
 
-def _is_comparable(dtype: pl.DataType) -> bool:
+def is_comparable(dtype: pl.DataType) -> bool:
+    """Whether a column of this type has an order."""
     return not dtype.is_nested() and not isinstance(dtype, (pl.Object, pl.Binary, pl.Null))
 
 
-def _sketch(series: pl.Series, counted: pl.Series | None) -> ColumnSketch:
+def sketch_column(series: pl.Series, counted: pl.Series | None, in_order: pl.Series | None = None) -> ColumnSketch:
+    """A column as a sketch, from its different values and how often each occurs; `in_order` are the rows that tell its
+    memory, without them all."""
     bare = ColumnSketch(name=series.name, dtype=str(series.dtype), count=len(series), nulls=series.null_count())
     if counted is None or not len(counted):
         return bare
     values, counts = counted.struct.field("value"), counted.struct.field("count").to_numpy().astype(np.int64)
-    if isinstance(values.dtype, (pl.Categorical, pl.Enum)):
-        values = values.cast(pl.String)  # their codes differ from part to part
+    values = as_hashed(values)
     hashes = np.sort(values.hash().to_numpy())[:KEPT]
     bare = msgspec.structs.replace(bare, distinct=len(values), hashes=hashes.tobytes())
+    in_order = series if in_order is None else in_order
     if series.dtype.is_numeric() or series.dtype.is_temporal():
-        return _of_numbers(bare, series.drop_nulls(), values, counts)
-    return _of_texts(bare, series.drop_nulls(), values, counts)
+        return _of_numbers(bare, in_order.drop_nulls(), values, counts)
+    return _of_texts(bare, in_order.drop_nulls(), values, counts)
 
 
 def _of_numbers(bare: ColumnSketch, rows: pl.Series, values: pl.Series, counts: NDArray[np.int64]) -> ColumnSketch:
-    numbers = _as_numbers(values)
+    numbers = as_numbers(values)
     floats = numbers.cast(pl.Float64).to_numpy()
     finite = np.isfinite(floats)
     nans, infinities = int(counts[np.isnan(floats)].sum()), int(counts[np.isinf(floats)].sum())
@@ -125,12 +131,12 @@ def _of_numbers(bare: ColumnSketch, rows: pl.Series, values: pl.Series, counts: 
     exponent, mean, squares = _moments(points, weights)
     whole = numbers.dtype.is_integer()
     few = len(values) <= TOP and not values.dtype.is_temporal()
-    in_order = _as_numbers(rows).cast(pl.Float64).to_numpy()
+    in_order = as_numbers(rows).cast(pl.Float64).to_numpy()
     low, high = (numbers.min(), numbers.max()) if whole else (points[0], points[-1])
     return msgspec.structs.replace(
         bare,
-        low=_scalar(low),
-        high=_scalar(high),
+        low=scalar(low),
+        high=scalar(high),
         exponent=exponent,
         mean=mean,
         squares=squares,
@@ -141,32 +147,46 @@ def _of_numbers(bare: ColumnSketch, rows: pl.Series, values: pl.Series, counts: 
 
 
 def _of_texts(bare: ColumnSketch, rows: pl.Series, values: pl.Series, counts: NDArray[np.int64]) -> ColumnSketch:
-    if values.dtype == pl.Boolean:
-        codes, short = rows.cast(pl.Int64).to_numpy(), np.ones(len(values), dtype=np.bool_)
-    else:
-        codes = rows.cast(pl.String).cast(pl.Enum(values.sort())).to_physical().to_numpy().astype(np.int64)
+    short = np.ones(len(values), dtype=np.bool_)
+    if values.dtype != pl.Boolean:
         short = (values.str.len_chars() <= LONGEST).to_numpy()
     return msgspec.structs.replace(
         bare,
-        low=_scalar(values.min()),
-        high=_scalar(values.max()),
+        low=scalar(values.min()),
+        high=scalar(values.max()),
         common=most_common(values.filter(short).to_list(), counts[short], KEPT),
-        ess=effective_size_of_codes(codes),
+        ess=effective_size_of_codes(codes_of(rows)),
     )
 
 
-def _as_numbers(series: pl.Series) -> pl.Series:
-    """Times as microseconds since the epoch (or since midnight, or long), numbers as they are."""
-    if series.dtype == pl.Time:
-        return series.cast(pl.Int64) // 1_000
-    if series.dtype == pl.Duration:
-        return series.cast(pl.Duration("us")).cast(pl.Int64)
-    if series.dtype.is_temporal():
-        return series.cast(pl.Datetime("us")).cast(pl.Int64)
-    return series.cast(pl.Float64) if series.dtype.is_decimal() else series
+def codes_of(rows: pl.Series) -> NDArray[np.int64]:
+    """Texts or booleans as numbers from 0 on, in their order."""
+    if rows.dtype == pl.Boolean:
+        return rows.cast(pl.Int64).to_numpy()
+    texts = rows.cast(pl.String)
+    return texts.cast(pl.Enum(texts.unique().sort())).to_physical().to_numpy().astype(np.int64)
 
 
-def _scalar(value: object) -> Scalar:
+def as_hashed(column: Column, kind: pl.DataType | None = None) -> Column:
+    """Categories as texts (their codes differ from part to part), all else as it is; an expression needs its `kind`."""
+    kind = column.dtype if isinstance(column, pl.Series) else kind
+    return column.cast(pl.String) if isinstance(kind, (pl.Categorical, pl.Enum)) else column
+
+
+def as_numbers(column: Column, kind: pl.DataType | None = None) -> Column:
+    """Times as microseconds since the epoch (or since midnight, or long), numbers as they are; an expression needs its `kind`."""
+    kind = column.dtype if isinstance(column, pl.Series) else kind
+    assert kind is not None
+    if kind == pl.Time:
+        return column.cast(pl.Int64) // 1_000
+    if kind == pl.Duration:
+        return column.cast(pl.Duration("us")).cast(pl.Int64)
+    if kind.is_temporal():
+        return column.cast(pl.Datetime("us")).cast(pl.Int64)
+    return column.cast(pl.Float64) if kind.is_decimal() else column
+
+
+def scalar(value: object) -> Scalar:
     """A value as a profile keeps it."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value if -(1 << 63) <= value < 1 << 64 else float(value)
@@ -177,7 +197,7 @@ def _scalar(value: object) -> Scalar:
 
 def most_common(values: Sequence[Scalar], counts: NDArray[np.int64], most: int) -> tuple[tuple[Scalar, int], ...]:
     """Values with their counts, the most common first."""
-    pairs = zip(map(_scalar, values), counts.tolist(), strict=True)
+    pairs = zip(map(scalar, values), counts.tolist(), strict=True)
     return tuple(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))[:most]
 
 
@@ -212,11 +232,6 @@ def _moments(values: Floats, weights: Floats) -> tuple[int, float, float]:
     return exponent, mean, float((weights * away**2).sum() - (weights * away).sum() ** 2 / total)
 
 
-def profile_frame(frame: pl.LazyFrame | pl.DataFrame) -> Profile:
-    """The profile of rows; O(n log n) a column, in memory."""
-    return summarise(sketch(frame.collect() if isinstance(frame, pl.LazyFrame) else frame))
-
-
 def summarise(one: Sketch, sketches: Sequence[str] = ()) -> Profile:
     """A sketch as a profile; `sketches` are the objects it was merged from."""
     return Profile(one.rows, tuple(_summarise(column) for column in one.columns), tuple(sketches))
@@ -242,6 +257,7 @@ def _summarise(one: ColumnSketch) -> ColumnProfile:
         quantiles=quantiles,
         top=one.common[:TOP],
         ess=one.ess,
+        sampled=one.sampled,
     )
 
 

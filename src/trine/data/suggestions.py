@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from trine.data import rules
+from trine.data.commits import Commit
 from trine.data.expectations import Expectation
 from trine.data.profiles import ColumnProfile, Profile
-from trine.data.reading import profile
-from trine.workspace import Workspace
+from trine.data.reading import profile_of, scan_commit
+from trine.data.references import resolve
+from trine.workspace import Workspace, current_workspace
 
 FEW = 20
 """Different values up to which a column is taken for a set of them."""
+
+KEPT = 1_024
+"""Different values up to which a profile has counted them."""
 
 ENOUGH = 100
 """Rows below which nothing is said of distributions."""
@@ -22,7 +29,26 @@ def suggest(ref: str, *, ws: Workspace | None = None) -> list[Expectation]:
 
     What is certain is of severity error; ranges (widened by a tenth), growth and drift are of severity warn.
     """
-    return suggestions(profile(ref, ws=ws))
+    ws = ws or current_workspace()
+    commit = resolve(ref, ws=ws)
+    return suggestions(_counted(ws, commit, profile_of(ws, commit)))
+
+
+def _counted(ws: Workspace, commit: Commit, told: Profile) -> Profile:
+    """A profile whose estimates do not decide what is a key: different values of what may be one are counted."""
+    import polars as pl
+
+    names = [
+        one.name
+        for one in told.columns
+        if one.distinct > KEPT and one.distinct >= 0.9 * (one.count - one.nulls) and not one.dtype.startswith("Float")
+    ]
+    if not names:
+        return told
+    counted = scan_commit(ws, commit).select(pl.col(names).drop_nulls().n_unique()).collect(engine="streaming")
+    found: dict[str, int] = counted.row(0, named=True)
+    columns = (msgspec.structs.replace(one, distinct=found.get(one.name, one.distinct)) for one in told.columns)
+    return msgspec.structs.replace(told, columns=tuple(columns))
 
 
 def suggestions(told: Profile) -> list[Expectation]:

@@ -133,7 +133,8 @@ def _numbers(sides: list[tuple[ReferenceColumn, Sample]], limits: Thresholds) ->
         ordered = np.sort(sample.values)
         chosen.append(place)
         distances.append(one.steps.distance(ordered))
-        sizes.append(_sizes(one, sample))
+        n, m = _sizes(one, sample)
+        sizes.append((n if one.seen is None else min(n, one.seen), m))
         found[place] += _range(one, sample, ordered, limits)
     if not chosen:
         return found

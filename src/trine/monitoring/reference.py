@@ -76,7 +76,10 @@ class Steps:
 
 @dataclass(frozen=True)
 class ReferenceColumn:
-    """One column of a reference. `levels` are counts by value; `whole` says that they are all the values there are."""
+    """One column of a reference. `levels` are counts by value; `whole` says that they are all the values there are.
+
+    `size` is how many independent rows it is worth, and `seen` those that `steps` were seen in, when that was a sample.
+    """
 
     name: str
     dtype: str
@@ -90,6 +93,7 @@ class ReferenceColumn:
     low: float | None = None
     high: float | None = None
     infinite: int = 0
+    seen: float | None = None
 
     @property
     def present(self) -> int:
@@ -156,6 +160,7 @@ def of_column(
     low: Any = None,
     high: Any = None,
     infinite: int = 0,
+    sampled: int = 0,
 ) -> ReferenceColumn:
     """A reference column from the parts of a column profile: `top` are (value, count) pairs, `nulls` count NaN too."""
     kind = kind_of(dtype)
@@ -169,6 +174,7 @@ def of_column(
     is_integer = dtype.startswith(("Int", "UInt"))
     if kind == "number" and is_integer and whole and len(pairs) <= FEW_VALUES:
         kind = "category"
+    size = float(present) if ess is None else float(min(ess, present))
     steps = None
     if kind in ("number", "time") and present > 0:
         numbers = [(as_number(value), number) for value, number in pairs]
@@ -187,8 +193,9 @@ def of_column(
         kind=kind,
         count=count,
         nulls=nulls,
-        size=float(present) if ess is None else float(min(ess, present)),
+        size=size,
         steps=steps,
+        seen=1 / (1 / size + 1 / sampled - 1 / present) if sampled and size else None,
         levels=levels,
         whole=whole,
         low=as_number(low),
@@ -211,6 +218,7 @@ def of_profile(profile: Profile) -> dict[str, ReferenceColumn]:
             low=column.min,
             high=column.max,
             infinite=column.infinities,
+            sampled=column.sampled,
         )
         for column in profile.columns
     }
