@@ -29,6 +29,13 @@ def data() -> None:
 @option("--message", "-m", default="", help="What this version is.")
 @option("--kind", type=click.Choice(["files", "table"]), help="table: a .parquet or .csv file becomes the table.")
 @option("--append", is_flag=True, help="With --kind table: after the rows that are there.")
+@option(
+    "--schema",
+    type=click.Choice(["strict", "additive", "breaking"]),
+    default="strict",
+    show_default=True,
+    help="With --append: whether columns may come and widen (additive), or go and change (breaking).",
+)
 @option("--branch", default="main", show_default=True)
 @option("--tag", default="", help="Also name this version for good.")
 @option("--checks", type=FILE, help="Expectations (YAML) that a table must hold.")

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from trine.data.bulk import without_collector
 from trine.data.changes import compare_folders, settle
@@ -21,6 +21,9 @@ from trine.errors import Conflict, InvalidInput, NotFound, TrineError
 from trine.forks import share, split, workers
 from trine.storage import ObjectStore, Store
 from trine.workspace import Located, Workspace, active_producer, current_workspace
+
+if TYPE_CHECKING:
+    from trine.data.evolution import Evolution
 
 LARGE = 256 << 20
 """From so many bytes on files are read by several processes, however few they are."""
@@ -52,6 +55,7 @@ def add(
     branch: str = "main",
     kind: Kind | None = None,
     append: bool = False,
+    schema: Evolution = "strict",
     tag: str = "",
     checks: Checks = None,
     force: bool = False,
@@ -60,7 +64,7 @@ def add(
     """Commit a folder, or one file, as the next version of a dataset; reads only files that changed since the last time.
 
     With kind "table" a `.parquet` or `.csv` file, or a folder of `.parquet` files, becomes the table (or, with `append`,
-    its next rows), checked by `checks`. A folder that is as the branch has it makes no commit: the head comes back.
+    its next rows, with `schema` as in `trine.data.commit`), checked by `checks`. A folder that is as the branch has it makes no commit: the head comes back.
 
     Raises Conflict when a file changes while it is read, and when the branch has moved since this folder was added or
     checked out (`force` adds it nevertheless); CheckFailed when an expectation of severity error fails.
@@ -75,7 +79,15 @@ def add(
         table = read_table(path)
         with Glance(ws) as glance:
             return commit(
-                table, name=name, message=message, branch=branch, mode=mode, tag=tag, checks=checks, ws=glance.ws
+                table,
+                name=name,
+                message=message,
+                branch=branch,
+                mode=mode,
+                schema=schema,
+                tag=tag,
+                checks=checks,
+                ws=glance.ws,
             )
     if checks or append:
         raise InvalidInput("Appending and expectations are for tables: add the file with kind='table'.")

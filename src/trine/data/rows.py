@@ -13,10 +13,11 @@ from blake3 import blake3
 
 from trine.data import operations as door
 from trine.data.commits import Commit
+from trine.data.evolution import Evolution, evolve, fit
 from trine.data.expectations import Checks
 from trine.data.frames import as_polars, first_line
 from trine.data.gate import Gate, Seen
-from trine.data.parts import FILE, Part, entries_of, read_parts, scan_parts
+from trine.data.parts import FILE, Part, entries_of, read_parts, scan_parts, schema_of
 from trine.data.references import head_of
 from trine.data.suites import rules_of
 from trine.data.trees import Entry, encode_tree
@@ -36,6 +37,7 @@ def commit(
     message: str = "",
     branch: str = "main",
     mode: Mode = "append",
+    schema: Evolution = "strict",
     tag: str = "",
     checks: Checks = None,
     inputs: Sequence[str] = (),
@@ -48,24 +50,35 @@ def commit(
     append costs O(new rows): old ones are read again only for rules that need them (`unique`, `foreign_key`, sums, whatever
     looks at other rows, and rules that the commit before did not have). `inputs` are lineage nodes the rows were derived from.
 
+    Appended rows have the table's columns, unless `schema` is "additive" (new columns may come, which old rows have nulls in,
+    columns may be missing, types widen) or "breaking" (columns go and types change, and all rows are written anew). A
+    commit that changes the columns looks at all rows.
+
     Raises CheckFailed when an expectation of severity error fails: the commit is kept as rejected, the branch stays.
     Raises Conflict when the branch moves meanwhile; an append tries again by itself.
     """
     ws = ws or current_workspace()
     if mode not in ("append", "replace"):
         raise InvalidInput(f'The mode of a commit is "append" or "replace", not "{mode}".')
+    if schema not in ("strict", "additive", "breaking"):
+        raise InvalidInput(f'The schema of a commit is "strict", "additive" or "breaking", not "{schema}".')
     rules = rules_of(ws, name, checks)
-    new = NewRows(as_polars(frame), name)
-    data = new.data  # rows that cannot be kept are refused first
-    gate = Gate(ws, new.rows)
+    given = NewRows(as_polars(frame), name)
+    given.data  # noqa: B018 (rows that cannot be kept are refused first)
+    whole = Gate(ws, given.rows)
     for attempt in range(1, ATTEMPTS + 1):
         head = head_of(ws, name, branch)
         base = head if head and head.kind == "table" and mode == "append" else None
-        if base and list(base.schema.items()) != list(new.schema.items()):
-            raise InvalidInput(_difference(name, base.schema, new.schema))
         parts = read_parts(ws.store, base.tree) if base else []
+        new, gate = given, whole
+        if base and list(base.schema.items()) != list(new.schema.items()):
+            if schema == "strict":
+                raise InvalidInput(_difference(name, base.schema, new.schema))
+            parts, new, every = _evolved(ws, parts, given, schema)
+            gate = Gate(ws, new.rows if every is None else every)
+            base = base if every is None else None
         parts.append(new.after(parts))
-        ws.store.put(data)
+        ws.store.put(new.data)
         seen = gate.look(rules, base=base, head=head)
         try:
             return commit_parts(ws, head, name, branch, parts, new.schema, seen, message, tag, inputs)
@@ -74,6 +87,20 @@ def commit(
                 raise
             continue
     raise AssertionError("the last attempt returns or raises")
+
+
+def _evolved(
+    ws: Workspace, parts: list[Part], given: NewRows, how: Evolution
+) -> tuple[list[Part], NewRows, pl.DataFrame | None]:
+    """The parts that stay, the rows to write after them, and all rows of the table when its columns change."""
+    before = schema_of(ws, parts)
+    after = evolve(before, given.rows.schema, how, given.name)
+    rows = fit(given.rows.lazy(), after, given.name)
+    if after == before:
+        return parts, NewRows(rows, given.name), None
+    old = fit(scan_parts(ws, parts, before), after, given.name)
+    every = pl.concat([old, rows])
+    return (parts, NewRows(rows, given.name), every) if how == "additive" else ([], NewRows(every, given.name), every)
 
 
 class Edited(NamedTuple):
@@ -186,4 +213,7 @@ def _difference(name: str, before: dict[str, str], now: dict[str, str]) -> str:
     told += [f'column "{c}" ({kind}) is new' for c, kind in now.items() if c not in before]
     told += [f'column "{c}" is {now[c]}, not {kind}' for c, kind in before.items() if c in now and now[c] != kind]
     told = told or [f"its columns are in another order: {', '.join(before)}"]
-    return f'The rows do not fit dataset "{name}": {"; ".join(told[:5])}. Change them, or commit with mode="replace".'
+    return (
+        f'The rows do not fit dataset "{name}": {"; ".join(told[:5])}. Change them, or allow it with schema="additive" or '
+        '"breaking" (--schema), or with mode="replace".'
+    )
