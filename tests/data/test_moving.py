@@ -307,3 +307,18 @@ def test_what_failed_its_checks_cannot_be_pushed_as_if_it_had_not(ws: Workspace)
     record = record_of(msgspec.structs.replace(rejected, state="accepted"))
     with pytest.raises(InvalidInput, match="failed its checks"):
         receive_records(ws, name="t", records=[record])
+
+
+def test_a_push_has_to_answer_what_the_receiver_expects(local_ws: Workspace, tmp_path: Path, other: Other) -> None:
+    there = str(tmp_path / "team")
+    with other("team") as team:
+        first = data.commit({"id": [1, 1]}, name="t", ws=local_ws)
+        data.push("t", remote=there, ws=local_ws)
+        data.expect("t", [data.unique("id")], ws=team)
+        data.commit({"id": [1]}, name="t", ws=local_ws)
+        with pytest.raises(Conflict, match=r"does not answer: unique\(id\)"):
+            data.push("t@main", remote=there, ws=local_ws)
+        assert data.resolve("t", ws=team).id == first.id
+        answered = data.commit({"id": [1, 2]}, name="t", mode="replace", checks=[data.unique("id")], ws=local_ws)
+        data.push("t@main", remote=there, ws=local_ws)
+        assert data.resolve("t", ws=team).id == answered.id

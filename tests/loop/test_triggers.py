@@ -11,6 +11,7 @@ import pytest
 from trine import data, models
 from trine.access import audit, graph
 from trine.data import operations as datasets
+from trine.data.records import move_ref
 from trine.errors import CheckFailed, Conflict, InvalidInput, NotFound
 from trine.ids import canonical_json, to_us
 from trine.loop import OnCommit, OnVerdict, Schedule
@@ -88,6 +89,19 @@ def test_a_loop_reacts_to_what_happens_after_it_was_defined(ws: Workspace) -> No
     cycle = door.start_cycle(ws, name="delays")
     assert cycle.reason == f"started: new data {made.ref}, 4 rows"
     assert {made.node, "loop:delays"} <= set(graph.lineage(ws, node=cycle.node).nodes)
+
+
+def test_a_commit_that_was_made_elsewhere_fires_when_the_branch_moves_to_it(ws: Workspace) -> None:
+    first = data.commit(ROWS, name="flights")
+    datasets.create_branch(ws, name="flights", branch="trial")
+    made = data.commit(ROWS, name="flights", branch="trial")
+    define(ws, OnCommit("flights"))
+    move = {"name": "flights", "commit": made.id}
+    move_ref(ws, **move, ref="v1", kind="tag")
+    move_ref(ws, **move, ref="trial", expect=made.id)
+    assert reasons(ws) == []
+    move_ref(ws, **move, ref="main", expect=first.id)
+    assert reasons(ws) == [f"new data {made.ref}, {made.rows} rows"]
 
 
 def test_a_rejected_commit_fires_nothing(ws: Workspace) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import delete, insert, select
 
 from trine.data.commits import Commit
 from trine.data.expectations import CheckResult
+from trine.data.suites import need_answers
 from trine.data.tables import data_commit, data_ref, dataset
 from trine.errors import Conflict, Damaged, InvalidInput, NotFound
 from trine.ids import canonical_json, digest
@@ -136,7 +137,11 @@ def receive_records(
 def move_ref(
     ws: Workspace, *, name: str, ref: Name, kind: RefKind = "branch", commit: str = "", expect: str = ""
 ) -> Done:
-    """Put a branch or tag at a commit that is here, if it is still where `expect` says (empty: it does not exist yet)."""
+    """Put a branch or tag at a commit that is here, if it is still where `expect` says (empty: it does not exist yet).
+
+    The checks of a table's commit have to answer the expectations that are kept with the dataset here, before a branch goes
+    there. Raises Conflict.
+    """
     at = (data_ref.c.project == ws.project, data_ref.c.dataset == name, data_ref.c.name == ref)
     old = ws.tx.first(select(data_ref).where(*at))
     row = ws.tx.first(
@@ -148,6 +153,8 @@ def move_ref(
         raise NotFound(f'Dataset "{name}" has no commit {commit[:12]}.')
     if kind == "branch" and row.state == "rejected":
         raise Conflict(f"{name}@{commit[:12]} was rejected by its checks; no branch can be there.")
+    if kind == "branch" and row.kind == "table" and not (old and old.commit == commit):
+        need_answers(ws, name, msgspec.json.decode(row.checks, type=list[CheckResult]))
     if old and old.kind != kind:
         raise Conflict(f'"{ref}" is a {old.kind} of dataset "{name}", not a {kind}.')
     now = old.commit if old else ""
@@ -167,7 +174,8 @@ def move_ref(
         )
     node = f"dataset:{name}@{commit[:12]}"
     ws.tx.touch(node, before=now or None, after=commit)
-    ws.tx.note(dataset=name, ref=ref, commit=commit)
+    branch = ref if kind == "branch" and now != commit else ""
+    ws.tx.note(dataset=name, ref=ref, branch=branch, commit=commit, state=row.state, rows=row.rows)
     return Done(node, now != commit)
 
 

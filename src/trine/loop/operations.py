@@ -135,7 +135,7 @@ def _blocked(ws: Workspace, found: LoopInfo, fired: list[Fired]) -> str:
 
 def _is_idle(ws: Workspace, loop_: Definition, one: Event, made: str) -> bool:
     """Whether an event is no reason to train: data that the last cycle made, or a verdict on what was replaced since."""
-    if one.operation == COMMITTED:
+    if one.operation in COMMITTED:
         return _is_own(ws, one.object, made)
     return one.operation == JUDGED and _is_outdated(ws, loop_, one)
 

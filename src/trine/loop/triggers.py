@@ -11,7 +11,9 @@ from trine.ids import to_datetime
 from trine.ledger.events import Event
 from trine.loop.schedules import check_schedule, last_due, upcoming
 
-COMMITTED = "data.commit_dataset"
+COMMITTED = ("data.commit_dataset", "data.move_ref")
+"""A commit that was made here, and one that came by a push or pull."""
+
 JUDGED = "monitoring.record_verdict"
 ASKED = "loop.trigger_loop"
 
@@ -76,7 +78,7 @@ def described(trigger: Trigger, now_us: int) -> str:
 def followed(triggers: tuple[Trigger, ...]) -> list[str]:
     """The operations whose events these triggers read."""
     kinds = {type(one) for one in triggers}
-    return [ASKED, *([JUDGED] if OnVerdict in kinds else []), *([COMMITTED] if OnCommit in kinds else [])]
+    return [ASKED, *([JUDGED] if OnVerdict in kinds else []), *(COMMITTED if OnCommit in kinds else [])]
 
 
 def fired_by(name: str, triggers: tuple[Trigger, ...], event: Event) -> Fired | None:
@@ -88,7 +90,7 @@ def fired_by(name: str, triggers: tuple[Trigger, ...], event: Event) -> Fired | 
     for one in triggers:
         if isinstance(one, OnVerdict) and event.operation == JUDGED and _is_judged(one, event):
             return _judged(event)
-        if isinstance(one, OnCommit) and event.operation == COMMITTED and _is_committed(one, event):
+        if isinstance(one, OnCommit) and event.operation in COMMITTED and _is_committed(one, event):
             return _committed(event)
     return None
 
