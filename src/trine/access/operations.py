@@ -210,7 +210,7 @@ def create_token(
     signs: bool = False,
 ) -> TokenInfo:
     """A new token for a principal; its text is in this answer only. `expires_s` 0 means it never expires. With `signs` it is
-    also a key pair, for clients of S3 and lakeFS."""
+    also a key pair, for clients of S3."""
     _principal(ws, principal_name)
     _check_scopes(scopes)
     if everywhere:

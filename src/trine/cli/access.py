@@ -122,7 +122,7 @@ def token() -> None:
 @option("--days", default=90, show_default=True, help="Valid for that many days; 0 means for ever.")
 @option("--everywhere", is_flag=True, help="For every project.")
 @option("--description", default="", help="What it is for.")
-@option("--keys", is_flag=True, help="A key pair too, for clients of S3 and lakeFS: shown instead, as two variables.")
+@option("--keys", is_flag=True, help="A key pair too, for clients of S3: shown instead, as two variables.")
 @command(
     example="trine access token create service:ci --scope 'models.*' --days 30\n"
     "export $(trine access token create user:ana --keys)"

@@ -1,4 +1,4 @@
-"""`trine data staged`, `trine data commit`, `trine data discard`: what clients of S3 and lakeFS left on a branch.
+"""`trine data staged`, `trine data commit`, `trine data discard`: what clients of S3 left on a branch.
 `trine data digests`, `trine data find`: files by MD5 and SHA-256."""
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def staged(ws: Workspace, ref: str) -> None:
 @option("--message", "-m", default="", help="What this version is.")
 @command(example="trine data commit images -m 'new cats'")
 def commit(ws: Workspace, ref: str, message: str) -> None:
-    """Commit all that is staged on a branch (NAME or NAME@BRANCH) through S3 or lakeFS' API.
+    """Commit all that is staged on a branch (NAME or NAME@BRANCH) through S3.
 
     A folder is committed by `trine data add`.
     """

@@ -1,4 +1,4 @@
-"""What is staged on a branch: files that came or went one by one and are not committed yet (the S3 gateway, lakeFS' clients).
+"""What is staged on a branch: files that came or went one by one and are not committed yet (the S3 gateway).
 
 Whoever stages a file has it on disk when the call returns; all of them see it when they read the branch, and a commit takes
 everything that is staged at once. Trine's own readers of `name@branch` see commits only.
