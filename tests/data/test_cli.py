@@ -159,3 +159,16 @@ def test_rows_are_edited(run: Run, folder: Path) -> None:
     assert (made["rows"], made["files"]) == (4, 2)
     assert "3 rows" in run("delete", "t", "--where", "x = 10", "--copy-on-write").stdout
     assert "no column" in run("upsert", "b.csv", "--name", "t", "--key", "nothing", code=2).stderr
+
+
+def test_a_file_is_held_against_expectations_before_it_is_committed(run: Run, folder: Path) -> None:
+    (folder / "good.csv").write_text("id\n1\n2\n")
+    (folder / "bad.csv").write_text("id\n1\n1\n")
+    (folder / "rules.yaml").write_text("- {kind: unique, columns: [id]}\n")
+    run("add", "good.csv", "--name", "t", "--kind", "table")
+    run("check", "good.csv", "--name", "t", code=2)
+    run("expect", "t", "rules.yaml")
+    assert run("check", "good.csv", "--name", "t").stdout == "ok     unique(id): holds\n"
+    assert "2 of 2 rows fail" in run("check", "bad.csv", "--checks", "rules.yaml", code=5).stdout
+    assert [one["name"] for one in as_json(run("profile", "t", "--json"))] == ["id"]
+    assert "median" in run("profile", "t").stdout

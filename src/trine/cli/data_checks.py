@@ -87,3 +87,51 @@ def suggest(ws: Workspace, ref: str) -> None:
 
     drafted = room.suggest(ref, ws=ws)
     show(drafted, text=write_expectations(drafted).rstrip())
+
+
+@data.command("profile")
+@argument("ref")
+@command(example="trine data profile sales@v1\ntrine data profile sales --json")
+def profile(ws: Workspace, ref: str) -> None:
+    """What the columns of a version look like: counts, nulls, different values, limits, mean, median."""
+    from trine import data as room
+    from trine.data.profiles import shown
+
+    show(
+        room.profile(ref, ws=ws).columns,
+        table=[
+            ("column", lambda c: c.name),
+            ("type", lambda c: c.dtype),
+            ("nulls", lambda c: c.nulls),
+            ("distinct", lambda c: c.distinct),
+            ("min", lambda c: shown(c.min, c.dtype)),
+            ("mean", lambda c: shown(c.mean, c.dtype)),
+            ("median", lambda c: shown(c.quantiles[len(c.quantiles) // 2] if c.quantiles else None, c.dtype)),
+            ("max", lambda c: shown(c.max, c.dtype)),
+            ("sampled", lambda c: c.sampled or ""),
+        ],
+    )
+
+
+@data.command("check")
+@argument("path", type=click.Path(path_type=Path))
+@option("--name", default="", help="Hold PATH against the expectations kept with this dataset.")
+@option("--checks", type=click.Path(path_type=Path), help="Expectations (YAML or TOML), instead or on top.")
+@command(example="trine data check monday.csv --name sales\ntrine data check monday.csv --checks sales.yaml")
+def check(ws: Workspace, path: Path, name: str, checks: Path | None) -> None:
+    """Hold a file of rows against expectations without committing it; ends with exit code 5 when it would be refused."""
+    from trine import data as room
+    from trine.data.frames import read_table
+    from trine.data.suites import rules_of
+    from trine.errors import CheckFailed, InvalidInput
+
+    rules = rules_of(ws, name, checks) if name else room.read_expectations(checks) if checks else []
+    if not rules:
+        raise InvalidInput(
+            "There is nothing to hold the rows against: give --name of a dataset with expectations, or --checks."
+        )
+    found = room.check(read_table(path), rules, ws=ws)
+    lines = [f"{'ok' if one.passed else one.severity:<6} {one.message}" for one in found]
+    show(found, text="\n".join(lines))
+    if failed := [one for one in found if one.refuses]:
+        raise CheckFailed(f"{len(failed)} of {len(found)} expectations fail for {path}: {failed[0].message}")
