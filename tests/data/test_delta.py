@@ -92,6 +92,8 @@ def test_a_folder_with_another_history_is_left_alone(local_ws: Workspace, tmp_pa
     part.write_bytes(b"damaged")
     data.write_delta("t", folder)
     assert same(pl.read_delta(str(folder)), data.load("t").collect())
+    with pytest.raises(InvalidInput, match="trine data import delta"):
+        data.add(folder, name="again", kind="table")
     DeltaTable(folder).delete("id = 9")
     with pytest.raises(Conflict, match="Take another folder"):
         data.write_delta("t", folder)

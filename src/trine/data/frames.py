@@ -61,6 +61,8 @@ def read_table(path: Path) -> pl.DataFrame:
     if not path.exists():
         raise NotFound(f"There is nothing at {path}.")
     try:
+        if (path / "_delta_log").is_dir():  # its files alone hold rows that are gone, too
+            raise InvalidInput(f"{path} is a Delta table. Bring it with its history: trine data import delta {path}")
         if path.is_dir():
             return pl.read_parquet(path / "**/*.parquet")
         if path.suffix in (".parquet", ".pq"):
