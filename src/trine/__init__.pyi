@@ -1,0 +1,30 @@
+from trine import access as access
+from trine import data as data
+from trine import evaluation as evaluation
+from trine import features as features
+from trine import governance as governance
+from trine import insights as insights
+from trine import llm as llm
+from trine import loop as loop
+from trine import models as models
+from trine import monitoring as monitoring
+from trine import pipelines as pipelines
+from trine import serving as serving
+from trine import tracking as tracking
+from trine.data import dataset as dataset
+from trine.data import load as load
+from trine.features import Entity as Entity
+from trine.features import FeatureService as FeatureService
+from trine.features import FeatureView as FeatureView
+from trine.llm import trace as trace
+from trine.pipelines import pipeline as pipeline
+from trine.pipelines import step as step
+from trine.tracking import autolog as autolog
+from trine.tracking import run as run
+from trine.workspace import Workspace as Workspace
+from trine.workspace import connect as connect
+from trine.workspace import current_workspace as current_workspace
+from trine.workspace import init as init
+from trine.workspace import using as using
+
+__version__: str

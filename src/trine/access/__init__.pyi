@@ -1,0 +1,15 @@
+from trine.access.audit import list_events as list_events
+from trine.access.audit import verify_events as verify_events
+from trine.access.graph import lineage as lineage
+from trine.access.operations import approve as approve
+from trine.access.operations import create_principal as create_principal
+from trine.access.operations import create_token as create_token
+from trine.access.operations import grant_role as grant_role
+from trine.access.operations import list_approvals as list_approvals
+from trine.access.operations import list_policies as list_policies
+from trine.access.operations import list_principals as list_principals
+from trine.access.operations import reject as reject
+from trine.access.operations import revoke_role as revoke_role
+from trine.access.operations import revoke_token as revoke_token
+from trine.access.operations import set_policy as set_policy
+from trine.access.operations import whoami as whoami

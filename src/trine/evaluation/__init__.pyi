@@ -1,0 +1,17 @@
+from trine.evaluation.comparison import compare as compare
+from trine.evaluation.evaluations import evaluate as evaluate
+from trine.evaluation.gate import Gate as Gate
+from trine.evaluation.gate import GateReport as GateReport
+from trine.evaluation.gate import SliceReport as SliceReport
+from trine.evaluation.metrics import METRICS as METRICS
+from trine.evaluation.metrics import Metric as Metric
+from trine.evaluation.operations import get_evaluation as get_evaluation
+from trine.evaluation.operations import get_gate as get_gate
+from trine.evaluation.operations import judge_gate as judge_gate
+from trine.evaluation.operations import list_evaluations as list_evaluations
+from trine.evaluation.operations import list_gates as list_gates
+from trine.evaluation.operations import record_evaluation as record_evaluation
+from trine.evaluation.operations import record_gate as record_gate
+from trine.evaluation.reports import Evaluation as Evaluation
+from trine.evaluation.reports import MetricValue as MetricValue
+from trine.evaluation.reports import SliceEvaluation as SliceEvaluation

@@ -1,0 +1,17 @@
+from trine.pipelines.executors import Executor as Executor
+from trine.pipelines.executors import executor as executor
+from trine.pipelines.graph import Graph as Graph
+from trine.pipelines.pipelines import Pipeline as Pipeline
+from trine.pipelines.pipelines import pipeline as pipeline
+from trine.pipelines.records import PipelineRunInfo as PipelineRunInfo
+from trine.pipelines.records import StepRun as StepRun
+from trine.pipelines.runs import PipelineRun as PipelineRun
+from trine.pipelines.runs import cancel as cancel
+from trine.pipelines.runs import get_pipeline_run as get_pipeline_run
+from trine.pipelines.runs import list_pipeline_runs as list_pipeline_runs
+from trine.pipelines.runs import read_log as read_log
+from trine.pipelines.runs import resume as resume
+from trine.pipelines.runs import retry as retry
+from trine.pipelines.runs import run as run
+from trine.pipelines.steps import Step as Step
+from trine.pipelines.steps import step as step
