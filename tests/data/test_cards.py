@@ -66,7 +66,10 @@ def test_a_table_is_rendered_as_croissant(ws: Workspace) -> None:
         ("id", "sc:Integer"),
         ("x", "sc:Float"),
     ]
-    assert records["field"][0]["source"] == {"fileObject": {"@id": "part-00000.parquet"}, "extract": {"column": "id"}}
+    assert records["field"][0]["source"] == {
+        "fileObject": {"@id": "part-00000000.parquet"},
+        "extract": {"column": "id"},
+    }
     data.commit({"id": [2], "x": [0.5], "day": [None]}, name="t", ws=ws)
     two = data.croissant("t", ws=ws)
     assert [each["@type"] for each in two["distribution"]] == ["cr:FileSet", "cr:FileObject", "cr:FileObject"]

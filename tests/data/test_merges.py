@@ -77,7 +77,7 @@ def test_what_cannot_be_merged_is_said(local_ws: Workspace, tmp_path: Path) -> N
         data.merge("x", "nowhere")
     data.commit({"n": [1]}, name="t")
     with pytest.raises(InvalidInput, match="table"):
-        data.remove("t", ["part-00000.parquet"])
+        data.remove("t", ["part-00000000.parquet"])
 
 
 def test_files_move_and_go_without_a_checkout(ws: Workspace, tmp_path: Path) -> None:

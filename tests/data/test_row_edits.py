@@ -38,12 +38,12 @@ def test_edits_mark_rows_and_write_what_is_new(ws: Workspace) -> None:
     assert (told := data.profile("t").column("x")) and (told.count, told.min, told.max) == (8, -5, 8)
     parts = [{entry.path: entry.hash for entry in read_tree(ws.store, one.tree)} for one in (first, made)]
     assert parts[0].items() < parts[1].items()
-    new = ["part-00000.deletions.bin", "part-00001.deletions.bin", "part-00003.parquet"]
+    new = ["part-00000000.deletions.bin", "part-00000001.deletions.bin", "part-00000003.parquet"]
     assert sorted(parts[1].keys() - parts[0].keys()) == new
     data.delete("x < 0 OR id = 'f'", name="t", tag="v2")
     assert [id_ for id_, _ in rows_of("t")] == ["a", "c", "d", "g", "h"]
     assert rows_of("t@v1")[1] == ("b", 2)
-    assert "part-00002.parquet" not in {one.path for one in read_tree(ws.store, data.resolve("t").tree)}
+    assert "part-00000002.parquet" not in {one.path for one in read_tree(ws.store, data.resolve("t").tree)}
     data.commit(table(i=9), name="t")  # after a part has gone
     data.delete(pl.col("x").is_not_null(), name="t")
     assert rows_of("t") == [] and data.load("t").collect().columns == ["id", "x"]
@@ -60,7 +60,7 @@ def test_rows_take_the_place_of_those_with_their_key_for_old_readers(ws: Workspa
     assert rows_of("t") == [("a", 1), ("b", -2), ("c", 3), ("d", 4), ("e", -5), ("f", 6), ("g", 7), ("h", 8)]
     parts = [{entry.path: entry.hash for entry in read_tree(ws.store, one.tree)} for one in (first, made)]
     kept = {path for path, hash_ in parts[0].items() if parts[1][path] == hash_}
-    assert kept == {"part-00002.parquet"} and len(parts[1]) == 4
+    assert kept == {"part-00000002.parquet"} and len(parts[1]) == 4
     data.delete("id = 'a'", name="t")
     made = data.delete("x < 0", name="t", compat="copy-on-write")
     assert [id_ for id_, _ in rows_of("t")] == ["c", "d", "f", "g", "h"]

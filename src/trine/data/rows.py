@@ -194,7 +194,7 @@ class NewRows:
     def after(self, parts: Sequence[Part]) -> Part:
         """The part that they are, after those that are there."""
         number = int(parts[-1].file.path.removeprefix("part-").removesuffix(FILE)) + 1 if parts else 0
-        return Part(Entry(f"part-{number:05d}{FILE}", blake3(self.data).hexdigest(), len(self.data)))
+        return Part(Entry(f"part-{number:08d}{FILE}", blake3(self.data).hexdigest(), len(self.data)))
 
 
 def refusal(made: Commit) -> CheckFailed:
