@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -226,3 +227,15 @@ def test_what_clashes_is_what_a_model_says(
     before, mine, yours = (table(**one) for one in (base, ours, theirs))
     told = _clash(_compare(before, mine, ["id"]), _compare(before, yours, ["id"]), ["id"])
     assert told["id"].to_list() == clash
+
+
+def test_rows_that_are_gone_are_in_no_folder(ws: Workspace, tmp_path: Path) -> None:
+    """Who reads a folder's Parquet files does not know deletion vectors."""
+    data.commit(table(a=1, b=2, c=3), name="t")
+    made = data.delete("id = 'b'", name="t")
+    with pytest.raises(InvalidInput, match=f"trine data delta t@{made.id[:12]} FOLDER") as caught:
+        data.checkout("t", tmp_path / "t", ws=ws)
+    assert "trine data compact t" in str(caught.value) and not (tmp_path / "t").exists()
+    data.compact("t")
+    data.checkout("t", tmp_path / "t", ws=ws)
+    assert pl.read_parquet(tmp_path / "t").rows() == [("a", 1), ("c", 3)]

@@ -45,8 +45,8 @@ def checkout(
     Large files share their bytes with the store where the file system can (reflinks). `link` is "copy" where that is not
     wanted, or "hard" for hard links where they can be: they take no space either, and are read-only.
 
-    Raises Conflict naming files that were changed here and would be lost (nothing is written then), unless `force`.
-    Interrupted, it can be called again.
+    Raises Conflict naming files that were changed here and would be lost (nothing is written then), unless `force`, and
+    InvalidInput for a table whose files still hold rows that were edited away. Interrupted, it can be called again.
     """
     where = ws or current_workspace()
     folder = Path(folder)
@@ -54,6 +54,8 @@ def checkout(
         commit = glance.commit(ref)
         store = glance.store
         entries = read_tree(store, commit.tree)
+        if commit.kind == "table":
+            _check_plain(commit, entries)
         if folder.exists() and not folder.is_dir():
             raise InvalidInput(f"{folder} is not a folder.")
         cache = StatCache(where, folder)
@@ -78,6 +80,18 @@ def checkout(
         cache.save(Checkout(commit.dataset, commit.id), wanted_files.folders)
     record_use(commit.node)
     return commit
+
+
+def _check_plain(commit: Commit, entries: list[Entry]) -> None:
+    """Whoever reads the Parquet files of a table in a folder does not know its deletion vectors, and would see rows that are gone."""
+    from trine.data.parts import VECTOR
+
+    if any(entry.path.endswith(VECTOR) for entry in entries):
+        name = f"{commit.dataset}@{commit.id[:12]}"
+        raise InvalidInput(
+            f"The files of {name} hold rows that were edited away: its deletion vectors say which, and who reads plain Parquet does not know them. "
+            f"Write it for Delta Lake's readers with: trine data delta {name} FOLDER, or bring the files together first: trine data compact {commit.dataset}"
+        )
 
 
 def _check_mine(folder: Path, paths: list[str], here: Mapping[str, bytes], before: Mapping[str, bytes]) -> None:
