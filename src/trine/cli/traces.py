@@ -41,7 +41,7 @@ def list_traces(ws: Workspace, expression: str, experiment: str, order: str, lim
     """Traces for which EXPRESSION is true."""
     from trine.llm import operations as door
 
-    experiments = [experiment] if experiment else None
+    experiments = [experiment] if experiment else []
     found = door.list_traces(ws, expression=expression, experiments=experiments, order_by=order, limit=limit)
     show(
         found,

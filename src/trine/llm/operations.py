@@ -189,12 +189,12 @@ def list_traces(
     ws: Workspace,
     *,
     expression: str = "",
-    experiments: list[str] | None = None,
+    experiments: list[str] = [],  # noqa: B006 (copied by the door)
     order_by: str = "",
     limit: Limit = 100,
     page: str = "",
 ) -> Page[TraceInfo]:
-    """Traces for which an expression is true, of some experiments or of all; the newest first unless an order is given."""
+    """Traces for which an expression is true, of some experiments or (none named) of all; the newest first unless an order is given."""
     after = page_start(page, fields=list[Any])
     rows, keys = find_traces(ws, expression, order_by, experiments=experiments, limit=limit + 1, after=after)
     found = page_of(list(zip(rows, keys, strict=True)), limit, lambda one: one[1])
@@ -202,8 +202,13 @@ def list_traces(
 
 
 @operation("GET /trace-count", allows="llm.read")
-def count_traces(ws: Workspace, *, expression: str = "", experiments: list[str] | None = None) -> int:
-    """For how many traces an expression is true, of some experiments or of all."""
+def count_traces(
+    ws: Workspace,
+    *,
+    expression: str = "",
+    experiments: list[str] = [],  # noqa: B006 (copied by the door)
+) -> int:
+    """For how many traces an expression is true, of some experiments or (none named) of all."""
     return count(ws, expression, experiments)
 
 

@@ -72,7 +72,7 @@ def find_traces(
     expression: str,
     order_by: str,
     *,
-    experiments: Sequence[str] | None,
+    experiments: Sequence[str],
     limit: int,
     after: list[Any] | None,
 ) -> tuple[list[Any], list[list[Any]]]:
@@ -94,15 +94,15 @@ def find_traces(
     return rows, [[getattr(row, f"key_{at}") for at in range(len(keys))] for row in rows]
 
 
-def count(ws: Workspace, expression: str, experiments: Sequence[str] | None) -> int:
+def count(ws: Workspace, expression: str, experiments: Sequence[str]) -> int:
     """For how many traces an expression is true. Inside an operation. Raises InvalidInput with the column."""
     tree, _ = parse_search(expression, TraceBuilder)
     return ws.tx.scalar(select(func.count()).select_from(trace).where(*_where(ws, tree, experiments)))
 
 
-def _where(ws: Workspace, tree: Expression | None, experiments: Sequence[str] | None) -> list[ColumnElement[bool]]:
+def _where(ws: Workspace, tree: Expression | None, experiments: Sequence[str]) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = [trace.c.project == ws.project]
-    if experiments is not None:
+    if experiments:
         named = experiment.c.project == ws.project, experiment.c.name.in_(list(experiments))
         where.append(trace.c.experiment.in_(select(experiment.c.id).where(*named)))
     if tree is not None:

@@ -29,7 +29,7 @@ def correlation(call: Call) -> Json:
 
     def count(*parts: str) -> int:
         joined = " and ".join(f"({part})" for part in (base, *parts) if part)
-        return door.count_traces(call.ws, expression=joined, experiments=names)
+        return door.count_traces(call.ws, expression=joined, experiments=names) if names else 0
 
     both, one, other, total = count(first, second), count(first), count(second), count()
     return {
