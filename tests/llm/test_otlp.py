@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import zlib
@@ -204,7 +205,7 @@ def test_whatever_is_odd_in_an_export_is_refused_or_taken(changes: list[tuple[tu
         try:
             for key in at[:-1]:
                 inside = inside[key]
-            inside[at[-1]] = value
+            inside[at[-1]] = copy.deepcopy(value)  # a later change may reach into it
         except (TypeError, KeyError, IndexError):
             continue  # what an earlier change took away
     try:
