@@ -248,7 +248,7 @@ def test_bad_rows_are_told_with_row_and_column(url: str, body: Any, words: str) 
     assert words in said["error"]
     assert said["message"] == said["error"]  # where MLflow's clients look
     (kept,) = logged(answer).to_dicts()
-    assert (kept["status"], kept.get("x"), kept["error"]) == ("rejected", None, said["error"])
+    assert (kept["status"], kept["x"], kept["error"]) == ("rejected", None, said["error"])
 
 
 def tensor(**changes: Any) -> dict[str, Any]:

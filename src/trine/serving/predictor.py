@@ -184,7 +184,7 @@ class Predictor:
         entry = Entry(
             0, ids[0], ids, arrived, served.route.number, "", False, "rejected", took, error=error.message[:500]
         )
-        self._append(served, Schema(""), entry)
+        self._append(served, Schema("", served.main.schema.inputs), entry)  # its inputs are null: it has their columns
         error.details.setdefault("prediction_id", ids[0])
 
     def _append(self, served: Served, schema: Schema, entry: Entry) -> None:
