@@ -11,7 +11,7 @@ import pytest
 
 from trine.errors import Damaged, InvalidInput, NotFound, Unavailable
 from trine.storage import ObjectStore, collect
-from trine.storage.objects import SMALL
+from trine.storage.packing import SMALL
 from trine.storage.places import Bucket, Folder, Place
 
 from .test_objects import name_of

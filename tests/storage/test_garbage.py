@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trine.errors import Damaged, InvalidInput, NotFound
 from trine.storage import ObjectStore, collect
 from trine.storage.garbage import MANY_PACKS
-from trine.storage.objects import SMALL
+from trine.storage.packing import SMALL
 
 from .test_objects import flip, name_of
 

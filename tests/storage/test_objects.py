@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from trine.errors import Damaged, Failure, InvalidInput, NoSpace, NotFound
 from trine.storage import ObjectStore, collect
-from trine.storage.objects import SMALL
+from trine.storage.packing import SMALL
 
 LARGE = SMALL + 1
 

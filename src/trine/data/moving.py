@@ -24,7 +24,8 @@ from trine.data.remotes import find_remote, list_remotes
 from trine.data.trees import read_page, read_root
 from trine.errors import Conflict, Damaged, NotFound, nearest
 from trine.storage import ObjectStore, Store, recipes
-from trine.storage.objects import SMALL, own_key
+from trine.storage.keys import own_key
+from trine.storage.packing import SMALL
 from trine.storage.recipes import Recipe
 from trine.workspace import Workspace, current_workspace
 

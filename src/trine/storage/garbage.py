@@ -19,7 +19,9 @@ from collections.abc import Set
 import msgspec
 
 from trine.errors import Damaged, InvalidInput
-from trine.storage.objects import ObjectStore, Packing, own_key
+from trine.storage.keys import own_key
+from trine.storage.objects import ObjectStore
+from trine.storage.packing import Packing
 from trine.storage.packs import Entry
 from trine.storage.recipes import read_recipe, recipe_key
 

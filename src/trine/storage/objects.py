@@ -20,7 +20,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -32,12 +32,11 @@ from blake3 import blake3
 from trine.errors import Damaged, Failure, InvalidInput, NotFound
 from trine.ids import check_hash, is_hash, new_id
 from trine.storage import packs, recipes
+from trine.storage.keys import hash_of, index_key, own_key
 from trine.storage.links import clone
+from trine.storage.packing import SMALL, Packing
 from trine.storage.packs import Entry
 from trine.storage.places import CHUNK, Draft, Folder, Place, no_space, open_place
-
-SMALL = 256 << 10
-"""Objects below this many bytes go into packs when several are stored together."""
 
 log = logging.getLogger("trine.storage")
 T = TypeVar("T")
@@ -113,7 +112,7 @@ class ObjectStore:
 
     def put(self, data: bytes) -> str:
         """Store one object; gives its hash. On disk when it returns."""
-        name = _hash(data)
+        name = hash_of(data)
         if not self.knows(name, len(data)) and (self.place.is_far or not self.place.holds(own_key(name))):
             self.place.write(own_key(name), data)
         return name
@@ -183,7 +182,7 @@ class ObjectStore:
         name = check_hash(hash)
         data = self.place.read(own_key(name))
         if data is not None:
-            if _hash(data) != name:
+            if hash_of(data) != name:
                 raise self._quarantine(name)
             return data
         while found := self._find(name):
@@ -253,7 +252,7 @@ class ObjectStore:
             if len(payload) != entry.stored:
                 raise Damaged("the pack is cut short")
             data = packs.decode(entry.flags, payload, entry.raw)
-            if _hash(data) != name:
+            if hash_of(data) != name:
                 raise Damaged("its bytes have another hash")
         except Damaged as error:
             raise self._quarantine_entry(name, pack, entry, payload, error.message) from None
@@ -420,7 +419,7 @@ class ObjectStore:
 
     def index_of(self, pack: str) -> list[Entry]:
         """The entries of a pack; an index that is lost or damaged is made again."""
-        index = _index_key(pack)
+        index = index_key(pack)
         kept = self.place.read(index)
         entries = packs.decode_index(kept) if kept is not None else None
         if entries is not None:
@@ -489,7 +488,7 @@ class ObjectStore:
         for pack, _, _ in list(self.place.list("packs")):
             if not pack.endswith(".pack"):
                 continue
-            index = _index_key(pack)
+            index = index_key(pack)
             kept = self.place.read(index)
             if kept is not None and packs.decode_index(kept) is None:
                 path = f"{self.location}/{index}"
@@ -511,7 +510,7 @@ class ObjectStore:
             self.place.write(f"quarantine/{name}/{new_id()}", payload)
             rest = [one for one in self.index_of(pack) if one.hash != entry.hash]
             if pack not in self._unsound:
-                self.place.write(_index_key(pack), packs.encode_index(rest), replace=True)
+                self.place.write(index_key(pack), packs.encode_index(rest), replace=True)
         self.forget()
         path = f"{self.location}/{pack}"
         return _damaged(f"Object {name} in {path} at byte {entry.offset} is damaged: {problem}.", name, path)
@@ -545,82 +544,9 @@ class ObjectStore:
         """Name a written pack and its index; from here on its objects are found."""
         pack = f"packs/{new_id()}.pack"
         draft.finish(pack)
-        self.place.write(_index_key(pack), packs.encode_index(entries), replace=True)
+        self.place.write(index_key(pack), packs.encode_index(entries), replace=True)
         with self._lock:
             self._learn(pack, entries)
-
-
-class Packing:
-    """Collects small objects into packs; the packs are durable when the block ends. `anew` stores what is here already too."""
-
-    SPILL = 1 << 20
-    """Bytes that wait in memory before they are written: few enough to stay in the processor's cache."""
-
-    def __init__(self, store: ObjectStore, *, anew: bool = False) -> None:
-        self._store = store
-        self._anew = anew
-        self._entries: dict[bytes, Entry] = {}
-        self._waiting: list[bytes] = []
-        self._size = self._written = 0
-        self._single = b""
-        self._draft: Draft | None = None
-        self._open = contextlib.ExitStack()
-
-    def __enter__(self) -> Packing:
-        self._store.load()
-        return self
-
-    def add(self, data: bytes) -> str:
-        if len(data) >= SMALL:
-            return self._store.put(data)
-        hash_ = blake3(data)
-        raw, name = hash_.digest(), hash_.hexdigest()
-        if raw in self._entries or (not self._anew and self._store.knows(name, len(data))):
-            return name
-        flags, payload = self._store.encoder().encode(data)
-        if not self._entries:
-            self._waiting, self._size, self._written = [packs.PACK_MAGIC], len(packs.PACK_MAGIC), 0
-            self._single = data
-        offset = self._size + packs.ENTRY.size
-        self._entries[raw] = Entry(raw, offset, flags, len(payload), len(data))
-        head = packs.entry_head(raw, flags, payload, len(data))
-        self._waiting += (head, payload)  # side by side, so that payloads are not copied
-        self._size = offset + len(payload)
-        if self._size >= packs.LARGEST_PACK:
-            self._flush()
-        elif self._size - self._written >= self.SPILL:
-            self._spill()
-        return name
-
-    def _spill(self) -> Draft:
-        with self._told():
-            if self._draft is None:
-                self._draft = self._open.enter_context(self._store.open_draft())
-            self._draft.write(b"".join(self._waiting))
-        self._waiting, self._written = [], self._size
-        return self._draft
-
-    def _flush(self) -> None:
-        if len(self._entries) == 1:
-            self._store.place.write(own_key(_hash(self._single)), self._single)
-        elif self._entries:
-            draft = self._spill()
-            with self._told():
-                self._store.finish_pack(draft, list(self._entries.values()))
-        self._open.close()
-        self._draft, self._entries = None, {}
-
-    @contextlib.contextmanager
-    def _told(self) -> Generator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise no_space(self._store.location, error) from error
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._open:
-            if kind is None:
-                self._flush()
 
 
 def _read_whole(descriptor: int, size: int) -> bytes:
@@ -634,21 +560,8 @@ def _read_whole(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def own_key(name: str) -> str:
-    """The key of an object that is stored alone."""
-    return f"objects/{name[:2]}/{name}"
-
-
-def _index_key(pack: str) -> str:
-    return pack.removesuffix(".pack") + ".idx"
-
-
 def _damaged(message: str, name: str, path: str) -> Damaged:
     return Damaged(f"{message} Store it again to mend it.", hash=name, path=path)
-
-
-def _hash(data: bytes) -> str:
-    return (blake3(data, max_threads=blake3.AUTO) if len(data) > CHUNK else blake3(data)).hexdigest()
 
 
 _HASH = re.compile("[0-9a-f]{64}")

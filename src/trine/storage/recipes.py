@@ -21,6 +21,7 @@ from blake3 import blake3
 
 from trine.errors import Damaged
 from trine.storage.chunking import cuts
+from trine.storage.keys import own_key
 from trine.storage.places import Draft
 
 if TYPE_CHECKING:
@@ -98,8 +99,6 @@ def sources_of(recipe: Recipe) -> list[str]:
 def copy_recipe(source: ObjectStore, target: ObjectStore, name: str, recipe: Recipe) -> None:
     """Give another store an object by its recipe, and of the objects it names those that are not there whole; checked on that
     side which is not far."""
-    from trine.storage.objects import own_key
-
     if not source.place.is_far:
         for _ in source.chunks(name):
             pass
@@ -118,8 +117,6 @@ def copy_recipe(source: ObjectStore, target: ObjectStore, name: str, recipe: Rec
 
 def cook(store: ObjectStore, recipe: Recipe) -> Iterator[bytes]:
     """The bytes of an object piece by piece; they are checked by who asked for them."""
-    from trine.storage.objects import own_key
-
     for run in recipe.runs:
         at, left = run.offset, run.length
         while left:
@@ -149,8 +146,6 @@ def put_like(store: ObjectStore, path: Path | str, like: str) -> tuple[str, int]
 
     The file is read twice: for where to cut, and for what is stored. All that is stored comes from the second time.
     """
-    from trine.storage.objects import own_key
-
     old = _chunks_of(store, like)
     if not old:
         return None
