@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import _thread
+import io
 import logging
 import os
 import sys
@@ -20,6 +21,7 @@ from trine.access import audit, graph
 from trine.errors import Conflict, Failure, InvalidInput, NotFound, Refused, Unavailable
 from trine.pipelines import executors, pipeline, step
 from trine.pipelines import operations as door
+from trine.pipelines.logs import StepLog
 from trine.workspace import Workspace, recording_uses
 
 
@@ -485,9 +487,27 @@ def test_what_steps_print_and_log_is_kept_apart(ws: Workspace, capsys: pytest.Ca
         assert ("bob" if name == "ann" else "ann") not in made.log(key)
     assert made.log("silent") == ""
     out, err = capsys.readouterr()
-    assert "ann 49" in out
-    assert "bob err 49" in err
+    said = [f"{name} {{}}{n}" for name in ("ann", "bob") for n in range(50)]
+    assert sorted(out.splitlines()) == sorted([*(one.format("") for one in said), "x" * 5_000, "x" * 5_000])
+    assert {one.format("err ") for one in said} <= set(err.splitlines())  # no line was broken by the other step's
     assert not list(ws.spool.rglob("*.log"))
+
+
+@pytest.mark.parametrize(
+    ("echo", "before", "after"), [("plain", "50 %", "50 %left"), ("labelled", "", "s │ 50 %left\n")]
+)
+def test_a_line_that_was_begun_is_shown_when_it_is_flushed_or_ends(
+    tmp_path: Path, echo: Any, before: str, after: str
+) -> None:
+    screen, log = io.StringIO(), StepLog(tmp_path / "s.log", label="s", echo=echo)
+    log.show(screen, "50 %")
+    assert screen.getvalue() == ""
+    log.flush(screen)
+    assert screen.getvalue() == before
+    log.show(screen, "left")
+    log.close()
+    log.close()
+    assert screen.getvalue() == after
 
 
 def test_steps_run_at_once_up_to_the_limit(ws: Workspace) -> None:

@@ -27,7 +27,8 @@ LONGEST = 16 << 20
 
 
 Echo = Literal["plain", "labelled", "none"]
-"""What is shown of a step's text beside keeping it: as it comes, whole lines with the step's key before them, nothing."""
+"""What is shown of a step's text beside keeping it, line by line as a terminal would: as it is, with the step's key before each
+line, or nothing."""
 
 
 class StepLog:
@@ -36,10 +37,10 @@ class StepLog:
     def __init__(self, path: Path, *, label: str = "", echo: Echo = "plain") -> None:
         self.path = path
         self._echo: Echo = echo
-        self._label = label
+        self._head = f"{label} │ " if echo == "labelled" else ""
         self._lock = threading.Lock()
         self._file: Any = None
-        self._line = ""
+        self._begun: dict[TextIO, str] = {}
 
     def write(self, text: str) -> None:
         """Append text; another process can read it at once, and kill -9 does not lose it."""
@@ -49,15 +50,25 @@ class StepLog:
                 self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
             self._file.write(text.encode("utf-8", "replace"))
 
-    def echoed(self, text: str) -> str:
-        """What is to be shown of a text."""
-        if self._echo != "labelled":
-            return text if self._echo == "plain" else ""
+    def show(self, stream: TextIO, text: str) -> None:
+        """Echo text on a stream. A line goes there at once when it ends: steps run side by side, and print it in pieces."""
+        if self._echo == "none":
+            return
         with self._lock:
-            *lines, self._line = (self._line + text).split("\n")
-        return "".join(f"{self._label} │ {line}\n" for line in lines)
+            *lines, self._begun[stream] = (self._begun.get(stream, "") + text).split("\n")
+            if lines:
+                stream.write("".join(f"{self._head}{line}\n" for line in lines))
+
+    def flush(self, stream: TextIO) -> None:
+        """Show the line that has begun, such as a progress bar; one with a label waits for its end."""
+        with self._lock:
+            if not self._head and (begun := self._begun.pop(stream, "")):
+                stream.write(begun)
 
     def close(self) -> None:
+        """Close the file, and show the lines that were begun."""
+        for stream, begun in list(self._begun.items()):
+            self.show(stream, "\n") if begun and self._head else self.flush(stream)
         with self._lock:
             if self._file is not None:
                 self._file.close()
@@ -121,9 +132,13 @@ class _Router:
         if log is None:
             return self.stream.write(text)
         log.write(text)
-        if shown := log.echoed(text):
-            self.stream.write(shown)
+        log.show(self.stream, text)
         return len(text)
+
+    def flush(self) -> None:
+        if log := _log.get():
+            log.flush(self.stream)
+        self.stream.flush()
 
     def writelines(self, lines: Any) -> None:
         for line in lines:
